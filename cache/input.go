@@ -1,0 +1,138 @@
+package cache
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// An Origin is the place that demands something: a line of a file in the
+// build context. Line counts from 1; 0 means the file as a whole.
+type Origin struct {
+	File string // slash-separated, relative to the build context
+	Line int
+}
+
+// String is "file:line", or the file alone.
+func (o Origin) String() string {
+	if o.Line == 0 {
+		return o.File
+	}
+	return fmt.Sprintf("%s:%d", o.File, o.Line)
+}
+
+// Compare sorts by file, then by line as a number.
+func (o Origin) Compare(p Origin) int {
+	return cmp.Or(strings.Compare(o.File, p.File), cmp.Compare(o.Line, p.Line))
+}
+
+// Need tells how sure it is that a build uses an Input.
+type Need int
+
+const (
+	// Listed: the lockfile names it. A cache that we made holds all of these;
+	// one made by the package manager itself may rightly lack some, since
+	// lockfiles keep lines that no build reads.
+	Listed Need = iota
+	// Required: no build can do without it.
+	Required
+	// Optional: the build's base image may have it already (a toolchain).
+	// Its absence from a cache is no finding.
+	Optional
+)
+
+// An Input is one thing a build needs, as a lockfile names it.
+type Input struct {
+	Ecosystem string // the package type: "gomod"
+	Kind      string // what of it, in the ecosystem's words: "zip", "mod", "toolchain"
+	Name      string
+	Version   string
+	Platform  string // "linux/amd64", or "" for any
+	Sum       Sum    // what the lockfile promises; zero where it promises nothing
+	Path      string // where the tool looks, relative to deps/<ecosystem>
+	Need      Need
+	Origin    Origin
+}
+
+// ID identifies what is asked for, whatever its content: the fields that a
+// manifest line begins with.
+type ID struct{ Ecosystem, Kind, Name, Version, Platform string }
+
+// ID is the identity of in.
+func (in Input) ID() ID {
+	return ID{in.Ecosystem, in.Kind, in.Name, in.Version, in.Platform}
+}
+
+// Compare sorts by all fields in order.
+func (id ID) Compare(o ID) int {
+	return cmp.Or(strings.Compare(id.Ecosystem, o.Ecosystem), strings.Compare(id.Name, o.Name),
+		strings.Compare(id.Version, o.Version), strings.Compare(id.Kind, o.Kind), strings.Compare(id.Platform, o.Platform))
+}
+
+// Subject names the input as its ecosystem's users write it: "module@version",
+// with "/go.mod" where only that file is meant, as in go.sum.
+func (in Input) Subject() string {
+	switch {
+	case in.Ecosystem == "gomod" && in.Kind == "mod":
+		return in.Name + "@" + in.Version + "/go.mod"
+	case in.Version == "":
+		return in.Name
+	}
+	return in.Name + "@" + in.Version
+}
+
+// A Problem is something wrong with a lockfile or with the cache, at the place
+// that the user can mend.
+type Problem struct {
+	Kind    ProblemKind
+	Origin  Origin
+	Subject string
+	Cause   string
+}
+
+// ProblemKind tells which rule a Problem breaks.
+type ProblemKind int
+
+const (
+	// Missing: an input is not in the cache.
+	Missing ProblemKind = iota + 1
+	// Corrupt: an input in the cache is not what the lockfile promises.
+	Corrupt
+	// Stale: a lockfile is not the one that the cache was made from.
+	Stale
+	// BadLock: a lockfile cannot be read, or contradicts itself.
+	BadLock
+	// BadVendor: a vendor directory does not fit its lockfile.
+	BadVendor
+	// Outside: something local lies outside the build context.
+	Outside
+)
+
+// String is the line users read: "file:line: subject: cause".
+func (p Problem) String() string {
+	var b strings.Builder
+	for _, s := range []string{p.Origin.String(), p.Subject, p.Cause} {
+		if s != "" {
+			if b.Len() > 0 {
+				b.WriteString(": ")
+			}
+			b.WriteString(s)
+		}
+	}
+	return b.String()
+}
+
+// Problem is a finding about in.
+func (in Input) Problem(kind ProblemKind, cause string) Problem {
+	return Problem{Kind: kind, Origin: in.Origin, Subject: in.Subject(), Cause: cause}
+}
+
+// SortProblems puts problems in the order that users read them in, and drops
+// repetitions.
+func SortProblems(ps []Problem) []Problem {
+	slices.SortFunc(ps, func(a, b Problem) int {
+		return cmp.Or(a.Origin.Compare(b.Origin), strings.Compare(a.Subject, b.Subject), strings.Compare(a.Cause, b.Cause))
+	})
+	return slices.Compact(ps)
+}

@@ -1,0 +1,265 @@
+package cache
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A Layout is the tree that package managers look at, as Hermeto lays it out:
+//
+//	deps/<ecosystem>/…   the inputs, each at its Path, and files made up from them
+//	.build-config.json   the environment, as templates
+//
+// Paths are slash-separated and relative to the output directory. Every file
+// is 0666 and every directory 0777 with one fixed time, as build steps of any
+// user write beside the inputs.
+type Layout struct {
+	Inputs []Input
+	Extra  []File
+}
+
+// A File is one that is made up rather than fetched.
+type File struct {
+	Path string
+	Data []byte
+}
+
+// epoch is the time of every file of a layout: 1980, the first year that zip
+// files, and tools that make them, can express.
+var epoch = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// A Source opens the bytes of inputs. The error is fs.ErrNotExist for what it
+// does not have.
+type Source interface {
+	Open(in Input) (*Content, error)
+}
+
+// Content is the bytes of one input, of Size bytes in all.
+type Content struct {
+	io.ReaderAt
+	io.Closer
+	Size int64
+	Blob Sum // sha256 that the bytes must have; zero where nobody said
+}
+
+// Check reads all inputs from src, several at once, and tells which are
+// missing or are not what they should be. Optional ones, and those that are
+// merely listed where src is a tree made by a package manager, may be missing.
+func Check(src Source, inputs []Input) []Problem {
+	return eachInput(inputs, func(in Input) *Problem {
+		c, p := open(src, in)
+		if c != nil {
+			c.Close()
+		}
+		return p
+	})
+}
+
+// Write checks the inputs of l as Check does and writes the tree to dir, which
+// must be empty. Inputs with a problem are left out.
+func (l Layout) Write(dir string, src Source) ([]Problem, error) {
+	if err := l.makeDirs(dir); err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	var trouble error
+	problems := eachInput(l.Inputs, func(in Input) *Problem {
+		c, p := open(src, in)
+		if c == nil {
+			return p
+		}
+		defer c.Close()
+		if p == nil {
+			if err := writeContent(filepath.Join(dir, filepath.FromSlash(in.place())), c); err != nil {
+				mu.Lock()
+				trouble = errors.Join(trouble, err)
+				mu.Unlock()
+			}
+		}
+		return p
+	})
+	if trouble != nil {
+		return nil, trouble
+	}
+	for _, f := range l.Extra {
+		content := &Content{ReaderAt: strings.NewReader(string(f.Data)), Size: int64(len(f.Data))}
+		if err := writeContent(filepath.Join(dir, filepath.FromSlash(f.Path)), content); err != nil {
+			return nil, err
+		}
+	}
+	return problems, fixTimes(dir)
+}
+
+// place is where in a layout the input is.
+func (in Input) place() string { return path.Join("deps", in.Ecosystem, in.Path) }
+
+// makeDirs makes the directories of l, and refuses paths that leave dir.
+func (l Layout) makeDirs(dir string) error {
+	names := make([]string, 0, len(l.Inputs)+len(l.Extra))
+	for _, in := range l.Inputs {
+		names = append(names, in.place())
+	}
+	for _, f := range l.Extra {
+		names = append(names, f.Path)
+	}
+	made := map[string]bool{}
+	for _, name := range names {
+		if !filepath.IsLocal(filepath.FromSlash(name)) {
+			return fmt.Errorf("%s: leaves the directory", name)
+		}
+		parent := path.Dir(name)
+		if made[parent] {
+			continue
+		}
+		made[parent] = true
+		if err := mkdirWorld(dir, parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mkdirWorld makes base/rel and its parents below base writable for all,
+// whatever the umask.
+func mkdirWorld(base, rel string) error {
+	at := base
+	for part := range strings.SplitSeq(rel, "/") {
+		at = filepath.Join(at, part)
+		if err := os.Mkdir(at, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if err := os.Chmod(at, 0o777); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open opens in and checks it. A nil Content with a nil Problem is an input
+// that may be absent, and is.
+func open(src Source, in Input) (*Content, *Problem) {
+	c, err := src.Open(in)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			_, tree := src.(Tree)
+			if in.Need == Optional || tree && in.Need == Listed {
+				return nil, nil
+			}
+			p := in.Problem(Missing, "not in the cache")
+			return nil, &p
+		}
+		p := in.Problem(Corrupt, "damaged in the cache: "+cause(err))
+		return nil, &p
+	}
+	for _, sum := range []Sum{c.Blob, in.Sum} {
+		if sum.IsZero() {
+			continue
+		}
+		if err := sum.Check(c, c.Size); err != nil {
+			c.Close()
+			p := in.Problem(Corrupt, "damaged in the cache: "+cause(err))
+			return nil, &p
+		}
+	}
+	return c, nil
+}
+
+// cause is err without the path of this machine that os errors carry.
+func cause(err error) string {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
+// eachInput calls f for each input on all CPUs and returns the problems sorted.
+func eachInput(inputs []Input, f func(Input) *Problem) []Problem {
+	var mu sync.Mutex
+	var ps []Problem
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, in := range bySizeHint(inputs) {
+		g.Go(func() error {
+			if p := f(in); p != nil {
+				mu.Lock()
+				ps = append(ps, *p)
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	g.Wait() // the functions return no errors
+	return SortProblems(ps)
+}
+
+// bySizeHint puts archives before the small files that go with them, so that
+// no large one is left for the end of a parallel run.
+func bySizeHint(inputs []Input) []Input {
+	out := slices.Clone(inputs)
+	slices.SortStableFunc(out, func(a, b Input) int {
+		return compareStrings(b.Kind, a.Kind, "", "")
+	})
+	return out
+}
+
+func writeContent(name string, c *Content) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, io.NewSectionReader(c, 0, c.Size))
+	return errors.Join(err, f.Chmod(0o666), f.Close())
+}
+
+// fixTimes gives everything below dir, and dir itself, the one fixed time.
+func fixTimes(dir string) error {
+	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type()&fs.ModeSymlink != 0 {
+			return err
+		}
+		return os.Chtimes(p, epoch, epoch)
+	})
+}
+
+// BuildConfig is a layout's ".build-config.json" for env, as Hermeto writes it.
+func BuildConfig(env []EnvVar) File {
+	if env == nil {
+		env = []EnvVar{}
+	}
+	data, _ := json.MarshalIndent(struct { // strings always marshal
+		EnvironmentVariables []EnvVar   `json:"environment_variables"`
+		ProjectFiles         []struct{} `json:"project_files"`
+	}{env, []struct{}{}}, "", "  ")
+	return File{".build-config.json", append(data, '\n')}
+}
+
+// ParseBuildConfig reads the environment from a .build-config.json; file is
+// the name to print. Keys that it does not know belong to other versions of
+// the tools that write it, and are left alone.
+func ParseBuildConfig(file string, data []byte) ([]EnvVar, error) {
+	var c struct {
+		EnvironmentVariables []EnvVar `json:"environment_variables"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("%s: %v", file, err)
+	}
+	for _, v := range c.EnvironmentVariables {
+		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") || strings.Contains(v.Value, "\x00") {
+			return nil, fmt.Errorf("%s: environment variable %q: not a name", file, clip(v.Name))
+		}
+	}
+	return c.EnvironmentVariables, nil
+}

@@ -1,0 +1,174 @@
+package cache
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+)
+
+// View is the Source of a deps context that Store.View made, or of whatever
+// calls itself one: nothing in it is trusted before it is checked.
+type View struct {
+	root     *os.Root
+	manifest *Manifest
+	pack     *os.File
+}
+
+// OpenView opens the view in dir; m says what it should hold.
+func OpenView(dir string, m *Manifest) (*View, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	v := &View{root: root, manifest: m}
+	if v.pack, err = openRegular(root, PackFile); err != nil {
+		v.pack = nil // what it should hold is then missing, one line for each
+	}
+	return v, nil
+}
+
+// Close releases the directory.
+func (v *View) Close() error {
+	if v.pack != nil {
+		v.pack.Close()
+	}
+	return v.root.Close()
+}
+
+// Open implements Source.
+func (v *View) Open(in Input) (*Content, error) {
+	e, ok := v.manifest.Find(in.ID())
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	if e.Pack < 0 {
+		f, err := openRegular(v.root, path.Join("blobs", e.Blob.Sum.Hex()))
+		if err != nil {
+			return nil, err
+		}
+		return fileContent(f, e.Blob.Sum)
+	}
+	if v.pack == nil {
+		return nil, fs.ErrNotExist
+	}
+	return &Content{io.NewSectionReader(v.pack, e.Pack, e.Blob.Size), io.NopCloser(nil), e.Blob.Size, e.Blob.Sum}, nil
+}
+
+// Tree is the Source of an output directory as Hermeto lays it out: inputs are
+// where the package manager looks.
+type Tree struct{ root *os.Root }
+
+// OpenTree opens the output directory dir.
+func OpenTree(dir string) (Tree, error) {
+	root, err := os.OpenRoot(dir)
+	return Tree{root}, err
+}
+
+// Close releases the directory.
+func (t Tree) Close() error { return t.root.Close() }
+
+// Open implements Source.
+func (t Tree) Open(in Input) (*Content, error) {
+	f, err := openRegular(t.root, in.place())
+	if err != nil {
+		return nil, err
+	}
+	return fileContent(f, Sum{})
+}
+
+// openRegular opens a file below root; a device, a pipe or a directory in its
+// place is an error before anything is read from it.
+func openRegular(root *os.Root, name string) (*os.File, error) {
+	name = filepath.FromSlash(name)
+	info, err := root.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("not a regular file")
+	}
+	return root.Open(name)
+}
+
+func fileContent(f *os.File, blob Sum) (*Content, error) {
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Content{f, f, info.Size(), blob}, nil
+}
+
+// CopyTree copies the output directory src to the empty directory dst, with
+// the modes and times of a Layout. What has no place in a cache becomes a
+// problem and is left out: devices, pipes, links that lead outside. The source
+// of problems is named relative to src.
+func CopyTree(dst, src string) ([]Problem, error) {
+	root, err := os.OpenRoot(src)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var ps []Problem
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		cause, err := copyEntry(root, name, filepath.Join(dst, filepath.FromSlash(name)))
+		if cause != "" {
+			ps = append(ps, Problem{Kind: Corrupt, Subject: path.Join("deps context", name), Cause: cause})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return SortProblems(ps), fixTimes(dst)
+}
+
+// copyEntry copies one entry of root to the path to. The cause tells why it
+// was left out.
+func copyEntry(root *os.Root, name, to string) (cause string, err error) {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return "", err
+	}
+	switch info.Mode().Type() {
+	case fs.ModeDir:
+		if name == "." {
+			return "", os.Chmod(to, 0o777)
+		}
+		if err := os.Mkdir(to, 0o777); err != nil {
+			return "", err
+		}
+		return "", os.Chmod(to, 0o777)
+	case fs.ModeSymlink:
+		target, err := root.Readlink(name)
+		if err != nil {
+			return "", err
+		}
+		if filepath.IsAbs(target) || !filepath.IsLocal(filepath.Join(filepath.Dir(name), target)) {
+			return "a link that leads outside", nil
+		}
+		return "", os.Symlink(target, to)
+	case 0:
+		f, err := root.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		c, err := fileContent(f, Sum{})
+		if err != nil {
+			return "", err
+		}
+		err = writeContent(to, c)
+		if err == nil && info.Mode()&0o111 != 0 {
+			err = os.Chmod(to, 0o777) // scripts in vendored sources stay runnable
+		}
+		return "", err
+	}
+	return "neither a file, a directory nor a link", nil
+}

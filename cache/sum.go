@@ -1,0 +1,229 @@
+package cache
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/zip"
+	"golang.org/x/mod/sumdb/dirhash"
+)
+
+// Algorithm names how a Sum is computed.
+type Algorithm string
+
+// The algorithms that lockfiles use. H1 and H1Mod are Go's "h1:" of a module
+// zip and of a lone go.mod file: the same notation for two procedures, told
+// apart here so that one can never pass for the other
+// (https://go.dev/ref/mod#go-sum-files).
+const (
+	H1     Algorithm = "h1"
+	H1Mod  Algorithm = "h1mod"
+	SHA256 Algorithm = "sha256"
+	SHA384 Algorithm = "sha384"
+	SHA512 Algorithm = "sha512"
+	SHA1   Algorithm = "sha1"
+)
+
+// sizes is the length of each algorithm's value in bytes.
+var sizes = map[Algorithm]int{H1: 32, H1Mod: 32, SHA256: 32, SHA384: 48, SHA512: 64, SHA1: 20}
+
+// maxUnpacked bounds what a module zip may hold in all: the go command's own
+// limit (golang.org/x/mod/zip.MaxZipFile).
+const maxUnpacked = 500 << 20
+
+// A Sum is a checksum that a lockfile promises. The zero Sum promises nothing.
+// Sums are comparable with == and can be map keys.
+type Sum struct {
+	alg   Algorithm
+	value string // raw bytes
+}
+
+// ParseSum reads the notations of lockfiles: "h1:<base64>", "h1mod:<base64>",
+// "sha256:<hex>" (likewise sha1, sha384, sha512), and SRI "sha512-<base64>".
+func ParseSum(s string) (Sum, error) {
+	sep := strings.IndexAny(s, ":-")
+	if sep < 0 {
+		return Sum{}, fmt.Errorf("checksum %q: no algorithm", clip(s))
+	}
+	alg, text := Algorithm(s[:sep]), s[sep+1:]
+	size, known := sizes[alg]
+	if !known {
+		return Sum{}, fmt.Errorf("checksum %q: unknown algorithm", clip(s))
+	}
+	var raw []byte
+	var err error
+	if s[sep] == '-' || alg == H1 || alg == H1Mod {
+		raw, err = base64.StdEncoding.Strict().DecodeString(text)
+	} else {
+		raw, err = hex.DecodeString(text)
+	}
+	if err != nil || len(raw) != size {
+		return Sum{}, fmt.Errorf("checksum %q: malformed", clip(s))
+	}
+	return Sum{alg, string(raw)}, nil
+}
+
+// clip keeps a hostile value from flooding a message.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
+
+// SumBytes is the sha256 Sum of data.
+func SumBytes(data []byte) Sum {
+	d := sha256.Sum256(data)
+	return Sum{SHA256, string(d[:])}
+}
+
+// Algorithm tells how s is computed; "" for the zero Sum.
+func (s Sum) Algorithm() Algorithm { return s.alg }
+
+// IsZero tells whether s promises nothing.
+func (s Sum) IsZero() bool { return s.alg == "" }
+
+// Hex is the value alone, in lower-case hexadecimal.
+func (s Sum) Hex() string { return hex.EncodeToString([]byte(s.value)) }
+
+// String is the notation that ParseSum reads; "-" for the zero Sum.
+func (s Sum) String() string {
+	switch s.alg {
+	case "":
+		return "-"
+	case H1, H1Mod:
+		return string(s.alg) + ":" + base64.StdEncoding.EncodeToString([]byte(s.value))
+	}
+	return string(s.alg) + ":" + s.Hex()
+}
+
+// Notation is what the lockfile itself shows: Go writes "h1:" for both kinds.
+func (s Sum) Notation() string {
+	return strings.Replace(s.String(), "h1mod:", "h1:", 1)
+}
+
+// A MismatchError says that content is not what a Sum promised.
+type MismatchError struct{ Want, Got Sum }
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("checksum mismatch: want %s, got %s", e.Want.Notation(), e.Got.Notation())
+}
+
+// Check reads size bytes from r and tells whether they are what s promises.
+// The error is a *MismatchError, or says why the content has no sum at all
+// (a broken zip).
+func (s Sum) Check(r io.ReaderAt, size int64) error {
+	got, err := s.alg.of(r, size)
+	if err != nil {
+		return err
+	}
+	if got != s {
+		return &MismatchError{Want: s, Got: got}
+	}
+	return nil
+}
+
+// of computes the sum of size bytes of r.
+func (a Algorithm) of(r io.ReaderAt, size int64) (Sum, error) {
+	var h hash.Hash
+	switch a {
+	case H1:
+		return h1Zip(r, size)
+	case H1Mod:
+		text, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) {
+			return io.NopCloser(io.NewSectionReader(r, 0, size)), nil
+		})
+		if err != nil {
+			return Sum{}, err
+		}
+		return ParseSum("h1mod" + strings.TrimPrefix(text, "h1"))
+	case SHA256:
+		h = sha256.New()
+	case SHA384:
+		h = sha512.New384()
+	case SHA512:
+		h = sha512.New()
+	case SHA1:
+		h = sha1.New()
+	default:
+		return Sum{}, errors.New("no checksum to compute")
+	}
+	if _, err := io.Copy(h, io.NewSectionReader(r, 0, size)); err != nil {
+		return Sum{}, err
+	}
+	return Sum{a, string(h.Sum(nil))}, nil
+}
+
+// h1Zip is dirhash.HashZip over any reader, with a bound on what the zip
+// unpacks to and a faster inflate than the standard library's.
+func h1Zip(r io.ReaderAt, size int64) (Sum, error) {
+	z, err := zip.NewReader(r, size)
+	if err != nil {
+		return Sum{}, fmt.Errorf("not a zip: %w", err)
+	}
+	files := make(map[string]*zip.File, len(z.File))
+	names := make([]string, 0, len(z.File))
+	total := uint64(0)
+	for _, f := range z.File {
+		if _, twice := files[f.Name]; twice {
+			return Sum{}, fmt.Errorf("zip holds %q twice", clip(f.Name))
+		}
+		if total += f.UncompressedSize64; total > maxUnpacked || f.UncompressedSize64 > maxUnpacked {
+			return Sum{}, fmt.Errorf("zip unpacks to more than %d MB", maxUnpacked>>20)
+		}
+		files[f.Name] = f
+		names = append(names, f.Name)
+	}
+	text, err := dirhash.Hash1(names, func(name string) (io.ReadCloser, error) {
+		rc, err := files[name].Open()
+		if err != nil {
+			return nil, err
+		}
+		return &bounded{rc, int64(files[name].UncompressedSize64)}, nil
+	})
+	if err != nil {
+		return Sum{}, fmt.Errorf("zip: %w", err)
+	}
+	return ParseSum(text)
+}
+
+// bounded ends a zip entry that unpacks to more than its header says: a bomb.
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return n, errors.New("entry is larger than its header says")
+	}
+	return n, err
+}
+
+// MarshalText is the notation of String, "" for the zero Sum.
+func (s Sum) MarshalText() ([]byte, error) {
+	if s.IsZero() {
+		return nil, nil
+	}
+	return []byte(s.String()), nil
+}
+
+// UnmarshalText reads what MarshalText writes.
+func (s *Sum) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*s = Sum{}
+		return nil
+	}
+	sum, err := ParseSum(string(text))
+	*s = sum
+	return err
+}
