@@ -1,0 +1,169 @@
+package frontend
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/hermetic-build/hermetic/llbgen"
+)
+
+// sealingClient is the client that upstream's builder is given. Every graph
+// that it solves passes through llbgen.Seal; what would leave the graph's sight
+// (another frontend, a container started by hand) is refused.
+type sealingClient struct {
+	client.Client
+	build *build
+
+	mu     sync.Mutex
+	locals map[[32]byte]*client.Result // graphs without execs, solved once
+}
+
+// BuildOpts implements client.Client. The options are a copy: upstream's code
+// writes into the map.
+func (c *sealingClient) BuildOpts() client.BuildOpts {
+	opts := c.Client.BuildOpts()
+	opts.Opts = forUpstream(opts.Opts)
+	return opts
+}
+
+// errNested says which door is shut.
+func errNested(what string) error {
+	return fmt.Errorf("NestedFrontend: %s: a sealed build runs in one frontend", what)
+}
+
+// NewContainer implements client.Client by refusing.
+func (c *sealingClient) NewContainer(context.Context, client.NewContainerRequest) (client.Container, error) {
+	return nil, errNested("a container outside the graph")
+}
+
+// Solve implements client.Client.
+func (c *sealingClient) Solve(ctx context.Context, req client.SolveRequest) (*client.Result, error) {
+	if req.Frontend != "" {
+		return nil, errNested("frontend " + req.Frontend + " " + req.FrontendOpt["source"])
+	}
+	if req.Definition == nil || len(req.Definition.Def) == 0 {
+		return c.Client.Solve(ctx, req)
+	}
+	plain, err := isPlain(req.Definition)
+	if err != nil {
+		return nil, err
+	}
+	if plain {
+		return c.solveOnce(ctx, req)
+	}
+	sealed, err := c.build.seal(ctx, req.Definition)
+	if err != nil {
+		return nil, err
+	}
+	req.Definition = sealed
+	return c.Client.Solve(ctx, req)
+}
+
+// isPlain tells whether a graph is one source and nothing else: how the
+// Dockerfile, ignore files and remote contexts are read.
+func isPlain(def *pb.Definition) (bool, error) {
+	if len(def.Def) != 2 {
+		return false, nil
+	}
+	var op pb.Op
+	if err := op.UnmarshalVT(def.Def[0]); err != nil {
+		return false, fmt.Errorf("definition: %w", err)
+	}
+	return op.GetSource() != nil, nil
+}
+
+// solveOnce solves a graph of one local source, and answers from memory when
+// it is asked again: upstream reads the Dockerfile that the preflight has read.
+func (c *sealingClient) solveOnce(ctx context.Context, req client.SolveRequest) (*client.Result, error) {
+	h := sha256.New()
+	for _, d := range req.Definition.Def {
+		h.Write(d)
+	}
+	key := [32]byte(h.Sum(nil))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if res, ok := c.locals[key]; ok {
+		return res, nil
+	}
+	res, err := c.Client.Solve(ctx, req)
+	if err == nil {
+		c.locals[key] = res
+	}
+	return res, err
+}
+
+// ResolveImageConfig implements client.Client; it takes note of images that
+// are asked for by tag, under the names that variables expand to.
+func (c *sealingClient) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	if opt.OCILayoutOpt == nil && !strings.Contains(ref, "@") {
+		c.build.unpinned(ref)
+	}
+	return c.Client.ResolveImageConfig(ctx, ref, opt)
+}
+
+// Inputs implements client.Client: the graphs that the client built itself.
+// Their execs stay as they are, since others refer to them by digest, and so
+// they must be shut already.
+func (c *sealingClient) Inputs(ctx context.Context) (map[string]llb.State, error) {
+	inputs, err := c.Client.Inputs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name, st := range inputs {
+		def, err := st.Marshal(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.build.keepInput(name, def.ToPB()); err != nil {
+			return nil, err
+		}
+	}
+	return inputs, nil
+}
+
+// keepInput adds the ops of a frontend input to those that sealing leaves
+// alone.
+func (b *build) keepInput(name string, def *pb.Definition) error {
+	if len(def.Def) == 0 {
+		return nil
+	}
+	g, err := llbgen.Decode(def)
+	if err != nil {
+		return fmt.Errorf("input %q: %w", name, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for d := range g.Digests() {
+		b.keep[d] = struct{}{}
+	}
+	return nil
+}
+
+// seal waits for the preflight and seals one graph.
+func (b *build) seal(ctx context.Context, def *pb.Definition) (*pb.Definition, error) {
+	box, err := b.sandbox(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	box.Keep = b.keep
+	b.mu.Unlock()
+	if err := b.judge(box.Check(def)); err != nil {
+		return nil, err
+	}
+	sealed, err := llbgen.Seal(def, box)
+	if ve, ok := errors.AsType[*llbgen.ViolationError](err); ok {
+		return nil, b.judge(ve.Violations)
+	}
+	return sealed, err
+}

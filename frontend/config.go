@@ -1,0 +1,107 @@
+package frontend
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/gateway/client"
+)
+
+// Names of the options that a build gives its frontend. Those of the client
+// are defined in BuildKit's frontend/dockerui, unexported there.
+const (
+	buildArg     = "build-arg:"
+	keyInput     = buildArg + "HERMETIC_INPUT"
+	ownArgs      = buildArg + "HERMETIC_"
+	keyCmdline   = "cmdline"
+	keyFilename  = "filename"
+	keyTarget    = "target"
+	keyPlatform  = "platform"
+	keyRequestID = "requestid"
+	keyNetwork   = "force-network-mode"
+	keyContext   = "context"
+	keyDeps      = "context:" + DepsContext
+	keySessionID = "local-sessionid:"
+)
+
+// DepsContext is the name of the build context that carries the cache.
+const DepsContext = "hermetic"
+
+// Where RUN steps see the cache: the paths of Konflux's builds, so that a
+// Dockerfile that names them works in both.
+const (
+	depsMount  = "/cachi2"
+	outputName = "output"
+	envName    = "cachi2.env"
+)
+
+// OutputDir is the mounted output directory, to which the environment points.
+const OutputDir = depsMount + "/" + outputName
+
+// config is what the options of a build mean to us, parsed once.
+type config struct {
+	filename  string
+	target    string
+	input     string // the prefetch input, "" for none
+	request   string // the subrequest, "" for a build
+	network   string // what the client asked for all RUNs, "" for nothing
+	deps      string // where the deps context is, "scheme:rest"; "" for none
+	platforms []string
+	args      map[string]string
+}
+
+// parseConfig reads the options; those it does not know are upstream's.
+func parseConfig(opts client.BuildOpts) (config, error) {
+	o := opts.Opts
+	c := config{
+		filename: o[keyFilename], target: o[keyTarget], input: o[keyInput], request: o[keyRequestID],
+		network: o[keyNetwork], deps: o[keyDeps], args: map[string]string{},
+	}
+	if c.filename == "" {
+		c.filename = "Dockerfile"
+	}
+	c.filename = path.Clean(c.filename)
+	for k, v := range o {
+		if name, ok := strings.CutPrefix(k, buildArg); ok {
+			c.args[name] = v
+		}
+		if name, ok := strings.CutPrefix(k, ownArgs); ok && k != keyInput {
+			return config{}, fmt.Errorf("build-arg HERMETIC_%s: not known; the only one is HERMETIC_INPUT", name)
+		}
+	}
+	for _, w := range opts.Workers {
+		for _, p := range w.Platforms {
+			c.platforms = append(c.platforms, p.OS+"/"+p.Architecture)
+			break // the first is the worker's own, the others are emulated
+		}
+	}
+	if o[keyPlatform] != "" {
+		for p := range strings.SplitSeq(o[keyPlatform], ",") {
+			c.platforms = append(c.platforms, strings.TrimSpace(p))
+		}
+	}
+	return c, nil
+}
+
+// forUpstream is a copy of the options as upstream's builder gets them. The
+// one named cmdline keeps it from handing the build to the frontend that a
+// "# syntax" line names (frontend/dockerfile/builder/build.go): that one's
+// graph would never come by here. The deps context is hidden, so that no COPY
+// reads unverified bytes from it.
+func forUpstream(opts map[string]string) map[string]string {
+	o := maps.Clone(opts)
+	if o == nil {
+		o = map[string]string{}
+	}
+	if o[keyCmdline] == "" {
+		o[keyCmdline] = "hermetic"
+	}
+	for k := range o {
+		if strings.HasPrefix(k, ownArgs) || k == keyDeps || strings.HasPrefix(k, keyDeps+"::") {
+			delete(o, k)
+		}
+	}
+	return o
+}
