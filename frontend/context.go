@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/frontend/gateway/client"
 	fstypes "github.com/tonistiigi/fsutil/types"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hermetic-build/hermetic/cache/ecosystem"
 )
@@ -49,7 +50,11 @@ func (b *build) lockfiles(ctx context.Context) (fs.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &refFS{ctx: ctx, ref: ref, dirs: map[string][]*fstypes.Stat{}}, nil
+	f := newRefFS(ctx, ref)
+	if local {
+		err = f.preload()
+	}
+	return f, err
 }
 
 // mainContext is the build context where it is remote; local tells that it is
@@ -103,10 +108,46 @@ func (b *build) reference(ctx context.Context, st llb.State) (client.Reference, 
 
 // refFS is a solved reference as an fs.FS. It lists each directory once.
 type refFS struct {
-	ctx  context.Context
-	ref  client.Reference
-	mu   sync.Mutex
-	dirs map[string][]*fstypes.Stat
+	ctx   context.Context
+	ref   client.Reference
+	mu    sync.Mutex
+	dirs  map[string][]*fstypes.Stat
+	files map[string][]byte // what preload has read
+}
+
+func newRefFS(ctx context.Context, ref client.Reference) *refFS {
+	return &refFS{ctx: ctx, ref: ref, dirs: map[string][]*fstypes.Stat{}, files: map[string][]byte{}}
+}
+
+// preloads bounds the calls that preload has under way.
+const preloads = 16
+
+// preload reads everything at once. A call to the daemon takes a millisecond
+// or more: one after the other they would be the longest part of a build in
+// which nothing changed. What cannot be read shows itself when it is opened.
+func (f *refFS) preload() error {
+	var g errgroup.Group
+	g.SetLimit(preloads)
+	err := fs.WalkDir(f, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		g.Go(func() error {
+			info, err := d.Info()
+			if err != nil {
+				return nil
+			}
+			if data, err := f.read(name, info.Size()); err == nil {
+				f.mu.Lock()
+				f.files[name] = data
+				f.mu.Unlock()
+			}
+			return nil
+		})
+		return nil
+	})
+	g.Wait() // the functions return no errors
+	return err
 }
 
 // Open implements fs.FS.
@@ -128,9 +169,13 @@ func (f *refFS) Open(name string) (fs.File, error) {
 	if !fs.FileMode(st.Mode).IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("not a regular file")}
 	}
-	data, err := f.read(name, st.Size)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	f.mu.Lock()
+	data, ok := f.files[name]
+	f.mu.Unlock()
+	if !ok {
+		if data, err = f.read(name, st.Size); err != nil {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
 	}
 	return &dataFile{info{st}, bytes.NewReader(data)}, nil
 }

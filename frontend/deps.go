@@ -12,8 +12,8 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerui"
+	"github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
-	fstypes "github.com/tonistiigi/fsutil/types"
 
 	"github.com/hermetic-build/hermetic/cache"
 	"github.com/hermetic-build/hermetic/frontend/preflight"
@@ -62,11 +62,22 @@ func (b *build) readDeps(ctx context.Context) (*deps, error) {
 		}
 		d.state, peek = *st, *st
 	}
+	b.warm(ctx, d.state)
 	ref, err := b.reference(ctx, peek)
 	if err != nil {
 		return nil, fmt.Errorf("deps context: %w", err)
 	}
-	return d, d.identify(&refFS{ctx: ctx, ref: ref, dirs: map[string][]*fstypes.Stat{}})
+	return d, d.identify(newRefFS(ctx, ref))
+}
+
+// warm has the daemon load the deps context while the preflight is still
+// reading lockfiles. Whether it works shows when the layout step asks again.
+func (b *build) warm(ctx context.Context, st llb.State) {
+	go func() {
+		if ref, err := b.reference(ctx, st); err == nil {
+			ref.StatFile(ctx, client.StatRequest{Path: "."}) // evaluates the reference
+		}
+	}()
 }
 
 // identify reads what the deps context says of itself.
@@ -161,7 +172,7 @@ func (b *build) verify(ctx context.Context, step *layoutStep) ([]cache.Problem, 
 	if err != nil {
 		return nil, err
 	}
-	fsys := &refFS{ctx: ctx, ref: ref, dirs: map[string][]*fstypes.Stat{}}
+	fsys := newRefFS(ctx, ref)
 	data, err := fs.ReadFile(fsys, reportFile)
 	if err != nil {
 		return nil, err
