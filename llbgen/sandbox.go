@@ -1,0 +1,209 @@
+package llbgen
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+)
+
+// Sandbox is what every exec of a sealed definition gets. Network is not a
+// field: it is always none. The zero value shuts the network and adds nothing.
+type Sandbox struct {
+	// Mounts are added to every exec. Their Dests are reserved: an exec that
+	// mounts something else at, below or above one of them cannot be sealed.
+	Mounts []Mount
+
+	// Env, as KEY=VALUE, replaces variables of the same names wherever an exec
+	// has them, and comes last, in the order given.
+	Env []string
+
+	// Keep holds ops that must stay byte for byte, such as those that came in
+	// as frontend inputs (Graph.Digests lists them). A kept exec must be shut
+	// already. Digests that the definition does not have are ignored.
+	Keep map[digest.Digest]struct{}
+
+	// Exempt, if not nil, tells of an exec that it gets neither Mounts nor Env;
+	// its network is shut all the same. The answer must not depend on what
+	// sealing changes (env, mounts, network): go by the args.
+	Exempt func(*pb.ExecOp) bool
+
+	// Select, if not nil, tells of an exec whether it gets this mount. The same
+	// caution applies. A mount that no exec gets is not added to the graph; its
+	// Dest is reserved all the same.
+	Select func(*pb.ExecOp, Mount) bool
+}
+
+// Mount is one tree that sealed execs see.
+type Mount struct {
+	// Definition makes the tree: the output that its terminal names. Execs in
+	// it are left as they are, so they must be shut already: network none, no
+	// proxy variables, no cache mounts.
+	Definition *pb.Definition
+
+	// Dest is where execs see it: absolute, clean, not the root.
+	Dest string
+
+	// Selector is the path inside the tree to show; empty for all of it.
+	Selector string
+
+	// Readonly makes writes fail. Otherwise each exec writes to a copy of its
+	// own, which is thrown away.
+	Readonly bool
+}
+
+// box is a Sandbox made ready for one graph.
+type box struct {
+	Sandbox
+	mounts []boxMount
+	keys   map[string]bool            // names of the variables in Env
+	own    map[digest.Digest]struct{} // ops of the mounts' definitions
+	left   map[*node]bool             // nodes of the graph that are in own or Keep
+}
+
+// boxMount is a Mount with its definition decoded.
+type boxMount struct {
+	Mount
+	tree edge
+}
+
+// open decodes the mounts' definitions. Their nodes are part of no graph until
+// an exec takes one. The box is usable, if incomplete, next to an error.
+func (s Sandbox) open() (*box, error) {
+	b := &box{Sandbox: s, keys: map[string]bool{}, own: map[digest.Digest]struct{}{}, left: map[*node]bool{}}
+	var errs []error
+	for _, v := range s.Env {
+		key, _, ok := strings.Cut(v, "=")
+		if !ok || key == "" || b.keys[key] {
+			errs = append(errs, fmt.Errorf("env %q: want KEY=VALUE, each key once", v))
+		}
+		b.keys[key] = true
+	}
+	dests := map[string]bool{}
+	for _, m := range s.Mounts {
+		if !path.IsAbs(m.Dest) || path.Clean(m.Dest) != m.Dest || m.Dest == pb.RootMount || dests[m.Dest] {
+			errs = append(errs, fmt.Errorf("mount %q: want a clean absolute path below the root, each once", m.Dest))
+		}
+		dests[m.Dest] = true
+		tree, err := b.decodeMount(m)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("mount %s: %w", m.Dest, err))
+		}
+		b.mounts = append(b.mounts, boxMount{Mount: m, tree: tree})
+	}
+	return b, errors.Join(errs...)
+}
+
+// decodeMount decodes one mount's definition and holds it to its promise.
+func (b *box) decodeMount(m Mount) (edge, error) {
+	g, err := Decode(m.Definition)
+	if err != nil {
+		return edge{}, err
+	}
+	if g.terminal == nil {
+		return edge{}, errors.New("definition is empty")
+	}
+	for _, n := range g.live() {
+		n.fixed = true
+		b.own[n.digest] = struct{}{}
+		if n.op.GetBuild() != nil {
+			return edge{}, fmt.Errorf("%s: a build inside the build cannot be looked into", n.name())
+		}
+		if why := whyUnknown(n.op); why != "" {
+			return edge{}, fmt.Errorf("%s: %s", n.name(), why)
+		}
+		if why := whyOpen(n.exec()); why != "" {
+			return edge{}, fmt.Errorf("%s: %s", n.name(), why)
+		}
+	}
+	return g.terminal.inputs[0], nil
+}
+
+// visit learns which nodes of g sealing must leave alone. It returns those of
+// them that are in Keep.
+func (b *box) visit(g *Graph) (kept []*node) {
+	for _, n := range g.live() {
+		if _, ok := b.Keep[n.digest]; ok {
+			b.left[n] = true
+			kept = append(kept, n)
+		}
+		if _, ok := b.own[n.digest]; ok && !n.stale {
+			b.left[n] = true
+		}
+	}
+	return kept
+}
+
+// leaves reports whether sealing leaves the node as it is.
+func (b *box) leaves(n *node) bool { return n.fixed || b.left[n] }
+
+// exempt reports whether an exec gets neither mounts nor env.
+func (b *box) exempt(exec *pb.ExecOp) bool {
+	return b.Exempt != nil && b.Exempt(exec)
+}
+
+// wanted returns the mounts that an exec gets.
+func (b *box) wanted(exec *pb.ExecOp) []boxMount {
+	if b.exempt(exec) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(b.mounts), func(m boxMount) bool {
+		return b.Select != nil && !b.Select(exec, m.Mount)
+	})
+}
+
+// in reports whether the exec has the mount already.
+func (m boxMount) in(n *node) bool {
+	return slices.ContainsFunc(n.exec().Mounts, func(have *pb.Mount) bool { return m.is(n, have) })
+}
+
+// is reports whether an exec's mount is this very one.
+func (m boxMount) is(n *node, have *pb.Mount) bool {
+	return m.tree.node != nil && have.Dest == m.Dest && have.Selector == m.Selector && have.Readonly == m.Readonly &&
+		have.MountType == pb.MountType_BIND && have.Output == int64(pb.SkipOutput) &&
+		have.Input >= 0 && n.inputs[have.Input].same(m.tree)
+}
+
+// conflict returns the Dest of the mount that another mount of the exec n
+// would hide, fill or lie below; empty if there is none. Destinations are
+// resolved as the daemon does (gateway/container, PrepareMounts).
+func (b *box) conflict(n *node, have *pb.Mount) string {
+	dest := have.Dest
+	if !path.IsAbs(path.Clean(dest)) {
+		dest = path.Join("/", n.exec().Meta.Cwd, dest)
+	}
+	dest = path.Clean(dest)
+	if dest == pb.RootMount && have.Dest == pb.RootMount {
+		return ""
+	}
+	if slices.ContainsFunc(b.mounts, func(m boxMount) bool { return m.is(n, have) }) {
+		return ""
+	}
+	for _, m := range b.mounts {
+		if dest == m.Dest || below(dest, m.Dest) || below(m.Dest, dest) {
+			return m.Dest
+		}
+	}
+	return ""
+}
+
+// below reports whether a is a path inside b; both are clean.
+func below(a, b string) bool {
+	return strings.HasPrefix(a, strings.TrimSuffix(b, "/")+"/")
+}
+
+// environ replaces the box's variables in env.
+func (b *box) environ(env []string) []string {
+	if len(b.Env) == 0 {
+		return env
+	}
+	rest := slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+		key, _, _ := strings.Cut(v, "=")
+		return b.keys[key]
+	})
+	return append(rest, b.Env...)
+}
