@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs the system packages that the tests need beside Go, git and make:
+#   runc             runs the containers of buildkitd
+#   busybox-static   the base image of the tests
+# On Debian, as root; elsewhere it says what is missing.
+set -eu
+
+missing=
+command -v runc >/dev/null || [ -x /usr/sbin/runc ] || missing="$missing runc"
+# The package busybox installs the same file, linked to libraries that an empty
+# image does not have.
+if ! [ -x /bin/busybox ] || ldd /bin/busybox >/dev/null 2>&1; then
+	missing="$missing busybox-static"
+fi
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "setup: missing:$missing; as root: apt-get install$missing" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of names
+apt-get install -qq -y --no-install-recommends $missing >/dev/null
