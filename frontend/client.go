@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 
@@ -156,14 +157,16 @@ func (b *build) seal(ctx context.Context, def *pb.Definition) (*pb.Definition, e
 		return nil, err
 	}
 	b.mu.Lock()
-	box.Keep = b.keep
+	box.Keep = maps.Clone(b.keep)
 	b.mu.Unlock()
 	if err := b.judge(box.Check(def)); err != nil {
 		return nil, err
 	}
 	sealed, err := llbgen.Seal(def, box)
 	if ve, ok := errors.AsType[*llbgen.ViolationError](err); ok {
-		return nil, b.judge(ve.Violations)
+		if found := b.judge(ve.Violations); found != nil {
+			return nil, found
+		}
 	}
 	return sealed, err
 }
