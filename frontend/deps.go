@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"strings"
@@ -52,11 +53,7 @@ func (b *build) readDeps(ctx context.Context) (*deps, error) {
 			llb.SharedKeyHint(name + "-manifest"), dockerui.WithInternalName("load manifest of the deps context"),
 		})...)
 	} else {
-		nc, err := b.ui.NamedContext(DepsContext, dockerui.ContextOpt{})
-		if err != nil {
-			return nil, fmt.Errorf("deps context: %w", err)
-		}
-		st, _, err := nc.Load(ctx)
+		st, err := b.namedDeps(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("deps context: %w", err)
 		}
@@ -68,6 +65,35 @@ func (b *build) readDeps(ctx context.Context) (*deps, error) {
 		return nil, fmt.Errorf("deps context: %w", err)
 	}
 	return d, d.identify(newRefFS(ctx, ref))
+}
+
+// namedDeps loads a deps context that is no directory of the client: an image,
+// an OCI layout, a repository, a URL. The options that upstream's code sees
+// elsewhere do not have it.
+func (b *build) namedDeps(ctx context.Context) (*llb.State, error) {
+	ui, err := dockerui.NewClient(withOwnOpts{b.client.Client})
+	if err != nil {
+		return nil, err
+	}
+	nc, err := ui.NamedContext(DepsContext, dockerui.ContextOpt{})
+	if err != nil {
+		return nil, err
+	}
+	if nc == nil {
+		return nil, fmt.Errorf("%s: not a context", b.cfg.deps)
+	}
+	st, _, err := nc.Load(ctx)
+	return st, err
+}
+
+// withOwnOpts is a client whose options may be written to, as dockerui does.
+type withOwnOpts struct{ client.Client }
+
+// BuildOpts implements client.Client.
+func (c withOwnOpts) BuildOpts() client.BuildOpts {
+	opts := c.Client.BuildOpts()
+	opts.Opts = maps.Clone(opts.Opts)
+	return opts
 }
 
 // warm has the daemon load the deps context while the preflight is still
