@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerui"
@@ -37,7 +38,6 @@ type deps struct {
 }
 
 // readDeps finds out what the deps context is; nil where the build has none.
-// Of a local one only the files that say so are transferred here.
 func (b *build) readDeps(ctx context.Context) (*deps, error) {
 	if b.cfg.deps == "" {
 		return nil, nil
@@ -59,12 +59,44 @@ func (b *build) readDeps(ctx context.Context) (*deps, error) {
 		}
 		d.state, peek = *st, *st
 	}
-	b.warm(ctx, d.state)
-	ref, err := b.reference(ctx, peek)
+	ref, err := b.first(ctx, d.state, peek)
 	if err != nil {
 		return nil, fmt.Errorf("deps context: %w", err)
 	}
 	return d, d.identify(newRefFS(ctx, ref))
+}
+
+// peekAfter is how long the deps context may take to load before its manifest
+// is asked for on its own. One source less is a tenth of a build in which
+// nothing changed; a cache that is new to the daemon may take seconds, and what
+// is missing shall be known before.
+const peekAfter = 150 * time.Millisecond
+
+// first loads the whole, and after a while also the part that says what it is;
+// the answer is whichever is there first. The whole goes on loading: the layout
+// step will ask for it.
+func (b *build) first(ctx context.Context, whole, part llb.State) (client.Reference, error) {
+	type loaded struct {
+		ref client.Reference
+		err error
+	}
+	done := make(chan loaded, 2)
+	load := func(st llb.State) {
+		ref, err := b.reference(ctx, st)
+		if err == nil {
+			_, err = ref.StatFile(ctx, client.StatRequest{Path: "."}) // evaluates it
+		}
+		done <- loaded{ref, err}
+	}
+	go load(whole)
+	select {
+	case l := <-done:
+		return l.ref, l.err
+	case <-time.After(peekAfter):
+	}
+	go load(part)
+	l := <-done
+	return l.ref, l.err
 }
 
 // namedDeps loads a deps context that is no directory of the client: an image,
@@ -94,16 +126,6 @@ func (c withOwnOpts) BuildOpts() client.BuildOpts {
 	opts := c.Client.BuildOpts()
 	opts.Opts = maps.Clone(opts.Opts)
 	return opts
-}
-
-// warm has the daemon load the deps context while the preflight is still
-// reading lockfiles. Whether it works shows when the layout step asks again.
-func (b *build) warm(ctx context.Context, st llb.State) {
-	go func() {
-		if ref, err := b.reference(ctx, st); err == nil {
-			ref.StatFile(ctx, client.StatRequest{Path: "."}) // evaluates the reference
-		}
-	}()
 }
 
 // identify reads what the deps context says of itself.
