@@ -1,0 +1,368 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hermetic-build/hermetic/cache"
+)
+
+// Options say where to ask and how long. The zero Options are those of the go
+// command in this process's environment.
+type Options struct {
+	// Env is the environment: GOPROXY, GOPRIVATE, GONOPROXY, GOSUMDB, GOAUTH,
+	// GOTOOLCHAIN, GOENV, NETRC, HOME, XDG_CONFIG_HOME, PATH and the HTTP proxy
+	// variables are read. nil means os.Getenv. Certificate authorities are
+	// those of the process (SSL_CERT_FILE, SSL_CERT_DIR).
+	Env func(string) string
+
+	// Mirrors maps a package type to where its inputs are fetched from,
+	// whatever the environment says: for "gomod" a list in GOPROXY syntax.
+	Mirrors map[string]string
+
+	// Offline means that the store alone must do.
+	Offline bool
+
+	// Verify means that what the store holds is read and hashed first; what is
+	// damaged is fetched again.
+	Verify bool
+
+	// Parallel is how many files are under way at once; 0 means 32. Hashing
+	// takes no more than GOMAXPROCS at a time.
+	Parallel int
+
+	// RequestTimeout bounds one try at one file, StallTimeout the time in which
+	// no byte of it arrives, TotalTimeout the whole call. 0 means 10 minutes,
+	// 1 minute and 1 hour.
+	RequestTimeout, StallTimeout, TotalTimeout time.Duration
+
+	// Progress is told what happens; nil means nobody.
+	Progress Progress
+}
+
+// Progress sees a call of All at work. Methods are called from several
+// goroutines at once, and must be quick.
+type Progress interface {
+	// Begin comes once, when the store has been asked: what has to be fetched,
+	// and what is there already.
+	Begin(missing, held []cache.Input)
+	// Start, Advance and Finish follow an input of missing. done is in bytes
+	// and starts again when a transfer does; total is -1 while unknown.
+	Start(in cache.Input)
+	Advance(in cache.Input, done, total int64)
+	// Finish ends in. An optional input that is left out has no err: a Note
+	// says why.
+	Finish(in cache.Input, err error)
+	// Note is a line for the user that is no error.
+	Note(text string)
+}
+
+// silent is the Progress of nobody.
+type silent struct{}
+
+func (silent) Begin(_, _ []cache.Input)          {}
+func (silent) Start(cache.Input)                 {}
+func (silent) Advance(cache.Input, int64, int64) {}
+func (silent) Finish(cache.Input, error)         {}
+func (silent) Note(string)                       {}
+
+// All makes s hold every input of plan and returns the manifest of what it
+// holds for it. Inputs whose sum no lockfile promises carry the verified one.
+// Optional inputs that nobody has are left out, with a note.
+//
+// All that is wrong with inputs is in one *Error. What stops everything (a full
+// disk, a setting that makes no sense, the end of ctx) is an error of one line.
+// The blobs that did arrive stay in s in either case, and nothing half done
+// does. The plan's own Problems are the caller's to report.
+func All(ctx context.Context, s *cache.Store, plan cache.Plan, o Options) (*cache.Manifest, error) {
+	r := newRun(s, o)
+	limit := cmpOr(o.TotalTimeout, time.Hour)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("stopped after %v", limit))
+	defer cancel()
+
+	plan = normalized(plan)
+	r.items = make([]*item, len(plan.Inputs))
+	for i, in := range plan.Inputs {
+		r.items[i] = &item{Input: in}
+	}
+	if err := r.askStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.fetchMissing(ctx); err != nil {
+		return nil, err
+	}
+	if e := r.findings(); e != nil {
+		return nil, e
+	}
+	return r.manifest(plan), nil
+}
+
+// normalized is plan sorted and without repetitions, leaving the caller's own
+// slices as they are.
+func normalized(plan cache.Plan) cache.Plan {
+	var p cache.Plan
+	p.Add(plan)
+	p.Normalize()
+	return p
+}
+
+func cmpOr(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
+
+// An item is an input on its way. One goroutine at a time has it.
+type item struct {
+	cache.Input // with the Sum that a checksum database vouches for
+	blob        cache.Blob
+	state       state
+	err         error // why it is still wanted
+}
+
+type state int
+
+const (
+	wanted  state = iota
+	held          // in the store; blob says where
+	skipped       // optional, and left out
+)
+
+// A run is one call of All.
+type run struct {
+	store    *cache.Store
+	opts     Options
+	env      func(string) string
+	progress Progress
+	items    []*item
+	backends map[string]backend
+	hashing  chan struct{} // one token for each hash under way
+}
+
+// A backend knows where the inputs of one package type come from.
+type backend interface {
+	// prepare gives it the sum that the store remembers, or skips it. No
+	// network.
+	prepare(it *item)
+	// fetch gets the wanted items of a unit: all inputs of one name and
+	// version. What is wrong with an item stays in it; the error is what stops
+	// everything.
+	fetch(ctx context.Context, unit []*item) error
+	// close lets connections go.
+	close()
+}
+
+func newRun(s *cache.Store, o Options) *run {
+	r := &run{store: s, opts: o, env: o.Env, progress: o.Progress, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	if r.env == nil {
+		r.env = os.Getenv
+	}
+	if r.progress == nil {
+		r.progress = silent{}
+	}
+	r.backends = map[string]backend{"gomod": newGomod(r)}
+	return r
+}
+
+// askStore finds what is there, on all CPUs: the whole work of a run that has
+// nothing to do.
+func (r *run) askStore(ctx context.Context) error {
+	workers := runtime.GOMAXPROCS(0)
+	var next atomic.Int64
+	var g errgroup.Group
+	for range workers {
+		g.Go(func() error {
+			for ctx.Err() == nil {
+				i := next.Add(1) - 1
+				if i >= int64(len(r.items)) {
+					return nil
+				}
+				r.ask(r.items[i])
+			}
+			return context.Cause(ctx)
+		})
+	}
+	return g.Wait()
+}
+
+func (r *run) ask(it *item) {
+	b, ok := r.backends[it.Ecosystem]
+	if !ok {
+		it.err = fmt.Errorf("package type %q: nobody knows where to fetch it", it.Ecosystem)
+		return
+	}
+	if it.Sum.IsZero() {
+		b.prepare(it)
+	}
+	if it.state != wanted {
+		return
+	}
+	blob, ok := r.store.Lookup(it.Sum)
+	switch {
+	case !ok:
+	case r.opts.Verify && !r.store.Verify(it.Sum):
+		it.err = errDamaged
+		r.note(it, errDamaged.Error())
+	default:
+		it.blob, it.state = blob, held
+	}
+}
+
+// fetchMissing gets what is wanted, several units at once.
+func (r *run) fetchMissing(ctx context.Context) error {
+	var missing, have []cache.Input
+	for _, it := range r.items {
+		switch it.state {
+		case wanted:
+			missing = append(missing, it.Input)
+		case held:
+			have = append(have, it.Input)
+		}
+	}
+	r.progress.Begin(missing, have)
+	if len(missing) == 0 {
+		return nil
+	}
+	parallel := r.opts.Parallel
+	if parallel <= 0 {
+		parallel = 32
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, unit := range r.units() {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return r.fetchUnit(ctx, unit)
+		})
+	}
+	err := g.Wait()
+	for _, b := range r.backends {
+		b.close()
+	}
+	return err
+}
+
+// units cuts the items into runs of one name and version that have something
+// wanted in them: sorted items have these side by side.
+func (r *run) units() [][]*item {
+	var out [][]*item
+	for unit := range chunkBy(r.items, func(a, b *item) bool {
+		return a.Ecosystem == b.Ecosystem && a.Name == b.Name && a.Version == b.Version
+	}) {
+		if slices.ContainsFunc(unit, (*item).wanted) {
+			out = append(out, unit)
+		}
+	}
+	return out
+}
+
+// chunkBy yields the longest runs of neighbours that are the same.
+func chunkBy(items []*item, same func(a, b *item) bool) func(func([]*item) bool) {
+	return func(yield func([]*item) bool) {
+		for len(items) > 0 {
+			n := 1
+			for n < len(items) && same(items[0], items[n]) {
+				n++
+			}
+			if !yield(items[:n:n]) {
+				return
+			}
+			items = items[n:]
+		}
+	}
+}
+
+func (it *item) wanted() bool { return it.state == wanted }
+
+func (r *run) fetchUnit(ctx context.Context, unit []*item) error {
+	b, ok := r.backends[unit[0].Ecosystem]
+	if !ok {
+		return nil // the items say so
+	}
+	if !r.opts.Offline {
+		return b.fetch(ctx, unit)
+	}
+	for _, it := range unit {
+		if it.state == wanted {
+			r.finish(it, &offlineError{it.err})
+		}
+	}
+	return nil
+}
+
+// finish ends a wanted item: err is nil, or why it could not be had. An
+// optional item that nobody has is skipped.
+func (r *run) finish(it *item, err error) {
+	it.err = err
+	switch {
+	case err == nil:
+		it.state = held
+	case it.Need == cache.Optional && isAbsence(err):
+		it.state = skipped
+		r.note(it, cause(err))
+		err = nil
+	}
+	r.progress.Finish(it.Input, err)
+}
+
+// note says what is worth saying about an item that is no error.
+func (r *run) note(it *item, text string) {
+	r.progress.Note(it.Problem(0, text).String())
+}
+
+// commit puts a draft into the store under the sum of it, hashing no more of
+// them at once than there are CPUs. from is where the content came from.
+func (r *run) commit(ctx context.Context, d *cache.Draft, it *item, from string) error {
+	select {
+	case r.hashing <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-r.hashing }()
+	blob, err := d.Commit(it.Sum)
+	if err != nil {
+		return commitError(err, from)
+	}
+	it.blob = blob
+	return nil
+}
+
+// commitError tells trouble of the disk from content that is not right.
+func commitError(err error, from string) error {
+	_, mismatch := errors.AsType[*cache.MismatchError](err)
+	if !mismatch && isDisk(err) {
+		return &storeError{err}
+	}
+	return &contentError{err, from}
+}
+
+// isDisk tells errors of the operating system from all others.
+func isDisk(err error) bool {
+	_, path := errors.AsType[*fs.PathError](err)
+	_, link := errors.AsType[*os.LinkError](err)
+	_, call := errors.AsType[*os.SyscallError](err)
+	return path || link || call
+}
+
+// manifest is what the run has for plan.
+func (r *run) manifest(plan cache.Plan) *cache.Manifest {
+	m := &cache.Manifest{Packages: plan.Packages, Locks: plan.Locks}
+	for _, it := range r.items {
+		if it.state == held {
+			m.Entries = append(m.Entries, cache.Entry{ID: it.ID(), Sum: it.Sum, Blob: it.blob, Pack: -1})
+		}
+	}
+	return m
+}
