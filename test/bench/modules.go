@@ -30,6 +30,9 @@ func serve(ctx context.Context, h http.Handler) (url string, err error) {
 	return "http://" + l.Addr().String(), nil
 }
 
+// spare is how many modules of the list may turn out not to be had.
+const spare = 20
+
 // realModule makes a project that requires n real modules, those of the module
 // graph of this repository's tools, and fills a module cache with them to
 // serve. The cache is the machine's own, so only the first run downloads.
@@ -38,34 +41,67 @@ func (b *bench) realModule(ctx context.Context, n int) (project, cache string, e
 	if err != nil {
 		return "", "", err
 	}
-	var args, require []string
+	var args []string
 	for line := range strings.Lines(string(out)) {
-		f := strings.Fields(line)
-		if len(f) != 2 || len(args) == n {
-			continue
+		if f := strings.Fields(line); len(f) == 2 && len(args) < n+spare {
+			args = append(args, f[0]+"@"+f[1])
 		}
-		args = append(args, f[0]+"@"+f[1])
-		require = append(require, "\t"+f[0]+" "+f[1])
 	}
+	// A module that cannot be had makes the command fail after all others.
 	out, err = b.goTool(ctx, b.dir, nil, append([]string{"mod", "download", "-json"}, args...)...)
+	mods, derr := downloaded(out)
+	if len(mods) < n {
+		return "", "", fmt.Errorf("%d of %d modules: %w", len(mods), n, errors.Join(err, derr))
+	}
+	mod := "module example.com/bench\n\ngo 1.21\n"
+	for _, m := range mods[:n] {
+		mod += "require " + m.Path + " " + m.Version + "\n"
+	}
+	project = filepath.Join(b.dir, fmt.Sprint("real-", n))
+	if err := writeFiles(project, map[string]string{"go.mod": mod}); err != nil {
+		return "", "", err
+	}
+	// The first command settles the versions and writes the sums of all go.mod
+	// files that it reads, the second tells the sums of the zips.
+	if _, err := b.goTool(ctx, project, nil, "mod", "download"); err != nil {
+		return "", "", err
+	}
+	if out, err = b.goTool(ctx, project, nil, "mod", "download", "-json"); err != nil {
+		return "", "", err
+	}
+	if mods, err = downloaded(out); err != nil {
+		return "", "", err
+	}
+	sum, err := os.ReadFile(filepath.Join(project, "go.sum"))
 	if err != nil {
 		return "", "", err
 	}
-	var sum bytes.Buffer
-	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
-		var m struct{ Path, Version, Sum, GoModSum string }
-		if err := dec.Decode(&m); err != nil {
-			return "", "", err
-		}
-		fmt.Fprintf(&sum, "%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, m.Sum, m.Path, m.Version, m.GoModSum)
+	for _, m := range mods {
+		sum = fmt.Appendf(sum, "%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, m.Sum, m.Path, m.Version, m.GoModSum)
 	}
-	project = filepath.Join(b.dir, fmt.Sprint("real-", n))
-	mod := "module example.com/bench\n\ngo 1.21\n\nrequire (\n" + strings.Join(require, "\n") + "\n)\n"
-	if err := writeFiles(project, map[string]string{"go.mod": mod, "go.sum": sum.String()}); err != nil {
+	if err := writeFiles(project, map[string]string{"go.sum": string(sum)}); err != nil {
 		return "", "", err
 	}
 	out, err = b.goTool(ctx, b.dir, nil, "env", "GOMODCACHE")
 	return project, filepath.Join(strings.TrimSpace(string(out)), "cache", "download"), err
+}
+
+// download is one module of "go mod download -json".
+type download struct{ Path, Version, Sum, GoModSum, Error string }
+
+// downloaded are those that could be had.
+func downloaded(out []byte) ([]download, error) {
+	var mods []download
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var m download
+		if err := dec.Decode(&m); err != nil {
+			return nil, err
+		}
+		if m.Error == "" {
+			mods = append(mods, m)
+		}
+	}
+	return mods, nil
 }
 
 // goTool runs the machine's go command.
@@ -77,7 +113,7 @@ func (b *bench) goTool(ctx context.Context, dir string, env []string, args ...st
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("go %s: %w\n%s", args[0], err, stderr.String())
+		return out, fmt.Errorf("go %s: %w\n%s", args[0], err, stderr.String())
 	}
 	return out, nil
 }
