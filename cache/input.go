@@ -132,7 +132,8 @@ func (in Input) Problem(kind ProblemKind, cause string) Problem {
 // repetitions.
 func SortProblems(ps []Problem) []Problem {
 	slices.SortFunc(ps, func(a, b Problem) int {
-		return cmp.Or(a.Origin.Compare(b.Origin), strings.Compare(a.Subject, b.Subject), strings.Compare(a.Cause, b.Cause))
+		return cmp.Or(a.Origin.Compare(b.Origin), strings.Compare(a.Subject, b.Subject),
+			strings.Compare(a.Cause, b.Cause), cmp.Compare(a.Kind, b.Kind))
 	})
 	return slices.Compact(ps)
 }

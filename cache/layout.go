@@ -69,9 +69,12 @@ func Check(src Source, inputs []Input) []Problem {
 }
 
 // Write checks the inputs of l as Check does and writes the tree to dir, which
-// must be empty. Inputs with a problem are left out.
+// must hold nothing where they go. Inputs with a problem are left out.
 func (l Layout) Write(dir string, src Source) ([]Problem, error) {
 	if err := l.makeDirs(dir); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
@@ -109,17 +112,24 @@ func (in Input) place() string { return path.Join("deps", in.Ecosystem, in.Path)
 // makeDirs makes the directories of l, and refuses paths that leave dir.
 func (l Layout) makeDirs(dir string) error {
 	names := make([]string, 0, len(l.Inputs)+len(l.Extra))
+	var errs []error
 	for _, in := range l.Inputs {
+		if !isLocal(in.Path) || !isLocal(in.Ecosystem) || strings.Contains(in.Ecosystem, "/") {
+			errs = append(errs, fmt.Errorf("deps/%s/%s: leaves the directory", in.Ecosystem, in.Path))
+		}
 		names = append(names, in.place())
 	}
 	for _, f := range l.Extra {
+		if !isLocal(f.Path) {
+			errs = append(errs, fmt.Errorf("%s: leaves the directory", f.Path))
+		}
 		names = append(names, f.Path)
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	made := map[string]bool{}
 	for _, name := range names {
-		if !filepath.IsLocal(filepath.FromSlash(name)) {
-			return fmt.Errorf("%s: leaves the directory", name)
-		}
 		parent := path.Dir(name)
 		if made[parent] {
 			continue
@@ -130,6 +140,12 @@ func (l Layout) makeDirs(dir string) error {
 		}
 	}
 	return nil
+}
+
+// isLocal tells whether a slash-separated path is one below the directory that
+// it is relative to.
+func isLocal(name string) bool {
+	return path.Clean(name) != "." && filepath.IsLocal(filepath.FromSlash(name))
 }
 
 // mkdirWorld makes base/rel and its parents below base writable for all,
@@ -164,17 +180,28 @@ func open(src Source, in Input) (*Content, *Problem) {
 		p := in.Problem(Corrupt, "damaged in the cache: "+cause(err))
 		return nil, &p
 	}
-	for _, sum := range []Sum{c.Blob, in.Sum} {
+	if err := c.check(in.Sum); err != nil {
+		c.Close()
+		p := in.Problem(Corrupt, "damaged in the cache: "+cause(err))
+		return nil, &p
+	}
+	return c, nil
+}
+
+// check reads c; its size comes first, as that costs nothing.
+func (c *Content) check(want Sum) error {
+	if err := want.alg.checkSize(c.Size); err != nil {
+		return err
+	}
+	for _, sum := range []Sum{c.Blob, want} {
 		if sum.IsZero() {
 			continue
 		}
 		if err := sum.Check(c, c.Size); err != nil {
-			c.Close()
-			p := in.Problem(Corrupt, "damaged in the cache: "+cause(err))
-			return nil, &p
+			return err
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // cause is err without the path of this machine that os errors carry.
@@ -227,8 +254,11 @@ func writeContent(name string, c *Content) error {
 // fixTimes gives everything below dir, and dir itself, the one fixed time.
 func fixTimes(dir string) error {
 	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.Type()&fs.ModeSymlink != 0 {
+		switch {
+		case err != nil:
 			return err
+		case d.Type()&fs.ModeSymlink != 0:
+			return setLinkTime(p, epoch)
 		}
 		return os.Chtimes(p, epoch, epoch)
 	})
@@ -247,19 +277,30 @@ func BuildConfig(env []EnvVar) File {
 }
 
 // ParseBuildConfig reads the environment from a .build-config.json; file is
-// the name to print. Keys that it does not know belong to other versions of
-// the tools that write it, and are left alone.
+// the name to print, and all that is wrong is in one error. Keys that it does
+// not know belong to other versions of the tools that write it, and are left
+// alone.
 func ParseBuildConfig(file string, data []byte) ([]EnvVar, error) {
 	var c struct {
 		EnvironmentVariables []EnvVar `json:"environment_variables"`
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
+		if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			err = errors.New("not of the form that Hermeto writes")
+		}
 		return nil, fmt.Errorf("%s: %v", file, err)
 	}
+	var errs []error
 	for _, v := range c.EnvironmentVariables {
-		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") || strings.Contains(v.Value, "\x00") {
-			return nil, fmt.Errorf("%s: environment variable %q: not a name", file, clip(v.Name))
+		switch {
+		case v.Name == "" || strings.ContainsAny(v.Name, "=\x00"):
+			errs = append(errs, fmt.Errorf("%s: environment variable %q: not a name", file, clip(v.Name)))
+		case strings.Contains(v.Value, "\x00"):
+			errs = append(errs, fmt.Errorf("%s: environment variable %q: a NUL in its value", file, clip(v.Name)))
 		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return c.EnvironmentVariables, nil
 }

@@ -1,11 +1,11 @@
 package cache
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +57,8 @@ type Blob struct {
 // magic is the first line of a manifest; the number grows with the format.
 const magic = "hermetic-manifest 1"
 
-// Find is the entry of id.
+// Find is the entry of id. The entries must be sorted, as ParseManifest,
+// Encode and Place leave them.
 func (m *Manifest) Find(id ID) (Entry, bool) {
 	i, ok := slices.BinarySearchFunc(m.Entries, id, func(e Entry, id ID) int { return e.ID.Compare(id) })
 	if !ok {
@@ -88,15 +89,24 @@ func (m *Manifest) Missing(plan Plan) []Problem {
 		case !ok:
 			ps = append(ps, in.Problem(Missing, "not in the cache"))
 		case !in.Sum.IsZero() && e.Sum != in.Sum:
-			ps = append(ps, in.Problem(Missing, "not in the cache with this sum (the cache has "+e.Sum.Notation()+")"))
+			ps = append(ps, in.Problem(Missing, "not in the cache with this sum (the cache has "+known(e.Sum)+")"))
 		}
 	}
 	return SortProblems(ps)
 }
 
-// Encode writes m in its text format, sorted: equal manifests are equal bytes.
+// known is what a message calls the sum of an entry.
+func known(s Sum) string {
+	if s.IsZero() {
+		return "none"
+	}
+	return s.Notation()
+}
+
+// Encode sorts m and writes it in its text format: equal manifests are equal
+// bytes.
 func (m *Manifest) Encode() []byte {
-	slices.SortFunc(m.Packages, func(a, b Package) int { return compareStrings(a.Type, b.Type, a.Path, b.Path) })
+	slices.SortFunc(m.Packages, comparePackages)
 	slices.SortFunc(m.Locks, func(a, b Lock) int { return strings.Compare(a.File, b.File) })
 	slices.SortFunc(m.Entries, func(a, b Entry) int { return a.ID.Compare(b.ID) })
 	var b bytes.Buffer
@@ -112,8 +122,12 @@ func (m *Manifest) Encode() []byte {
 		if e.Pack >= 0 {
 			place = "pack@" + strconv.FormatInt(e.Pack, 10)
 		}
+		sum := ""
+		if !e.Sum.IsZero() {
+			sum = e.Sum.String()
+		}
 		writeFields(&b, "input", e.Ecosystem, e.Name, e.Version, e.Kind, e.Platform,
-			e.Sum.String(), e.Blob.Sum.String(), strconv.FormatInt(e.Blob.Size, 10), place)
+			sum, e.Blob.Sum.String(), strconv.FormatInt(e.Blob.Size, 10), place)
 	}
 	return b.Bytes()
 }
@@ -140,6 +154,9 @@ func needsQuote(r rune) bool {
 	return r <= ' ' || r == '"' || r == '\\' || r >= 0x7f
 }
 
+// maxBadLines bounds what one error says of a file that is no manifest at all.
+const maxBadLines = 100
+
 // ParseManifest reads what Encode writes. Errors are "file:line: cause", with
 // all bad lines in one error; file is the name to print.
 func ParseManifest(file string, data []byte) (*Manifest, error) {
@@ -148,29 +165,31 @@ func ParseManifest(file string, data []byte) (*Manifest, error) {
 	}
 	m := &Manifest{}
 	var errs []error
-	sc := bufio.NewScanner(bytes.NewReader(data))
-	sc.Buffer(nil, maxManifest+1)
-	for n := 1; sc.Scan(); n++ {
-		err := error(nil)
-		if n == 1 {
-			if sc.Text() != magic {
-				return nil, fmt.Errorf("%s:1: not a manifest that this version reads (want %q)", file, magic)
-			}
-		} else {
-			err = m.parseLine(sc.Text())
+	n, more := 0, 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		line, whole := strings.CutSuffix(line, "\n")
+		var err error
+		switch {
+		case n == 1 && line != magic:
+			return nil, fmt.Errorf("%s:1: not a manifest that this version reads (want %q)", file, magic)
+		case !whole:
+			err = errors.New("cut off: no newline at the end")
+		case n > 1:
+			err = m.parseLine(line)
 		}
-		if err != nil && len(errs) < 20 {
+		switch {
+		case err != nil && len(errs) < maxBadLines:
 			errs = append(errs, fmt.Errorf("%s:%d: %v", file, n, err))
+		case err != nil:
+			more++
 		}
 	}
-	if len(data) == 0 {
+	if n == 0 {
 		errs = append(errs, fmt.Errorf("%s: empty", file))
 	}
-	for i := 1; i < len(m.Entries); i++ {
-		if m.Entries[i-1].ID.Compare(m.Entries[i].ID) >= 0 {
-			errs = append(errs, fmt.Errorf("%s: inputs are not sorted, or one is listed twice: %s %s", file, m.Entries[i].Name, m.Entries[i].Version))
-			break
-		}
+	if more > 0 {
+		errs = append(errs, fmt.Errorf("%s: %d more bad lines", file, more))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -178,15 +197,19 @@ func ParseManifest(file string, data []byte) (*Manifest, error) {
 	return m, nil
 }
 
+// errOrder is the complaint about a line that breaks the order of its kind.
+var errOrder = errors.New("not sorted, or listed twice")
+
 func (m *Manifest) parseLine(line string) error {
 	verb, rest, _ := strings.Cut(line, " ")
 	switch verb {
 	case "package":
-		var p Package
-		dec := json.NewDecoder(strings.NewReader(rest))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&p); err != nil || dec.More() {
-			return fmt.Errorf("package: not a package: %s", clip(rest))
+		p, err := parsePackage(rest)
+		if err != nil {
+			return err
+		}
+		if n := len(m.Packages); n > 0 && comparePackages(m.Packages[n-1], p) >= 0 {
+			return errOrder
 		}
 		m.Packages = append(m.Packages, p)
 	case "lock":
@@ -198,17 +221,34 @@ func (m *Manifest) parseLine(line string) error {
 		if err != nil {
 			return err
 		}
+		if n := len(m.Locks); n > 0 && m.Locks[n-1].File >= f[1] {
+			return errOrder
+		}
 		m.Locks = append(m.Locks, Lock{f[1], sum})
 	case "input":
 		e, err := parseEntry(rest)
 		if err != nil {
 			return err
 		}
+		if n := len(m.Entries); n > 0 && m.Entries[n-1].ID.Compare(e.ID) >= 0 {
+			return errOrder
+		}
 		m.Entries = append(m.Entries, e)
 	default:
 		return fmt.Errorf("unknown word %q", clip(verb))
 	}
 	return nil
+}
+
+func parsePackage(s string) (Package, error) {
+	var p Package
+	dec := json.NewDecoder(strings.NewReader(s))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(&p)
+	if _, end := dec.Token(); err != nil || end != io.EOF {
+		return Package{}, fmt.Errorf("package %q: not a package", clip(s))
+	}
+	return p, nil
 }
 
 func parseEntry(s string) (Entry, error) {
@@ -244,9 +284,9 @@ func parseEntry(s string) (Entry, error) {
 // splitFields cuts s into exactly n fields, unquoting those that are quoted.
 func splitFields(s string, n int) ([]string, error) {
 	var out []string
-	for s != "" {
+	for more := true; more; {
 		var f string
-		if s[0] == '"' {
+		if strings.HasPrefix(s, `"`) {
 			q, err := strconv.QuotedPrefix(s)
 			if err != nil {
 				return nil, errors.New("a quote is not closed")
@@ -254,12 +294,14 @@ func splitFields(s string, n int) ([]string, error) {
 			if f, err = strconv.Unquote(q); err != nil {
 				return nil, err
 			}
-			if s = s[len(q):]; s != "" && s[0] != ' ' {
+			var after string
+			if after, s, more = strings.Cut(s[len(q):], " "); after != "" {
 				return nil, errors.New("text after a closing quote")
 			}
-			s = strings.TrimPrefix(s, " ")
 		} else {
-			f, s, _ = strings.Cut(s, " ")
+			if f, s, more = strings.Cut(s, " "); f == "" {
+				return nil, errors.New("two spaces, or one at an end")
+			}
 			if f == "-" {
 				f = ""
 			}

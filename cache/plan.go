@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 )
 
 // A Package is one entry of the prefetch input: a package manager and the
@@ -59,7 +61,7 @@ func (p *Plan) Add(q Plan) {
 // Normalize sorts p and drops repetitions. Two lockfiles that promise
 // different content for the same input become a Problem at the second one.
 func (p *Plan) Normalize() {
-	slices.SortFunc(p.Packages, func(a, b Package) int { return compareStrings(a.Type, b.Type, a.Path, b.Path) })
+	slices.SortFunc(p.Packages, comparePackages)
 	p.Packages = slices.Compact(p.Packages)
 	slices.SortFunc(p.Locks, func(a, b Lock) int { return compareStrings(a.File, b.File, a.Sum.value, b.Sum.value) })
 	p.Locks = slices.Compact(p.Locks)
@@ -77,44 +79,50 @@ func (p *Plan) Normalize() {
 			continue
 		}
 		first := &kept[len(kept)-1]
-		if first.Sum != in.Sum {
+		need := strongest(first.Need, in.Need)
+		switch {
+		case first.Sum.IsZero() && !in.Sum.IsZero():
+			*first = in // a promise is worth more than a mere name
+		case !in.Sum.IsZero() && first.Sum != in.Sum:
 			p.Problems = append(p.Problems, in.Problem(BadLock, "another sum than at "+first.Origin.String()))
 		}
-		if in.Need == Required {
-			first.Need = Required
-		}
+		first.Need = need
 	}
 	p.Inputs = kept
 	p.Problems = SortProblems(p.Problems)
 }
 
+// strongest is the need of what two lockfiles ask for.
+func strongest(a, b Need) Need {
+	for _, n := range []Need{Required, Listed} {
+		if a == n || b == n {
+			return n
+		}
+	}
+	return Optional
+}
+
+func comparePackages(a, b Package) int { return compareStrings(a.Type, b.Type, a.Path, b.Path) }
+
 // compareStrings compares pairs: a1 with b1, then a2 with b2.
 func compareStrings(a1, b1, a2, b2 string) int {
-	switch {
-	case a1 < b1:
-		return -1
-	case a1 > b1:
-		return 1
-	case a2 < b2:
-		return -1
-	case a2 > b2:
-		return 1
-	}
-	return 0
+	return cmp.Or(strings.Compare(a1, b1), strings.Compare(a2, b2))
 }
 
 // ResolveEnv expands the templates of vars for a tree that is mounted at
 // outputDir: ${output_dir} and the names of other variables. The result is
-// sorted by name. Names that refer to themselves stay as they are.
+// sorted by name. Names that refer to themselves stay as they are, and so do
+// all names once the expansions measure a megabyte.
 func ResolveEnv(vars []EnvVar, outputDir string) []EnvVar {
-	e := expander{values: map[string]string{"output_dir": outputDir}, left: maxExpansions, open: map[string]bool{}}
+	e := expander{values: map[string]string{}, left: maxExpansion, open: map[string]bool{}}
 	for _, v := range vars {
 		e.values[v.Name] = v.Value
 	}
+	e.values["output_dir"] = outputDir
 	out := make([]EnvVar, 0, len(vars))
 	for _, v := range vars {
-		out = append(out, EnvVar{v.Name, e.expand("${" + v.Name + "}")})
+		out = append(out, EnvVar{v.Name, e.resolve(v)})
 	}
-	slices.SortFunc(out, func(a, b EnvVar) int { return compareStrings(a.Name, b.Name, "", "") })
+	slices.SortFunc(out, func(a, b EnvVar) int { return compareStrings(a.Name, b.Name, a.Value, b.Value) })
 	return out
 }

@@ -1,12 +1,13 @@
 package cache
 
 import (
-	"fmt"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"syscall"
 )
 
 // View is the Source of a deps context that Store.View made, or of whatever
@@ -15,6 +16,7 @@ type View struct {
 	root     *os.Root
 	manifest *Manifest
 	pack     *os.File
+	packErr  error // why there is no pack
 }
 
 // OpenView opens the view in dir; m says what it should hold.
@@ -24,9 +26,7 @@ func OpenView(dir string, m *Manifest) (*View, error) {
 		return nil, err
 	}
 	v := &View{root: root, manifest: m}
-	if v.pack, err = openRegular(root, PackFile); err != nil {
-		v.pack = nil // what it should hold is then missing, one line for each
-	}
+	v.pack, v.packErr = openRegular(root, PackFile) // missed by each input that should be in it
 	return v, nil
 }
 
@@ -51,14 +51,14 @@ func (v *View) Open(in Input) (*Content, error) {
 		}
 		return fileContent(f, e.Blob.Sum)
 	}
-	if v.pack == nil {
-		return nil, fs.ErrNotExist
+	if v.packErr != nil {
+		return nil, v.packErr
 	}
 	return &Content{io.NewSectionReader(v.pack, e.Pack, e.Blob.Size), io.NopCloser(nil), e.Blob.Size, e.Blob.Sum}, nil
 }
 
 // Tree is the Source of an output directory as Hermeto lays it out: inputs are
-// where the package manager looks.
+// where the package manager looks. OpenTree makes one.
 type Tree struct{ root *os.Root }
 
 // OpenTree opens the output directory dir.
@@ -88,7 +88,7 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("not a regular file")
+		return nil, errors.New("not a regular file")
 	}
 	return root.Open(name)
 }
@@ -112,21 +112,55 @@ func CopyTree(dst, src string) ([]Problem, error) {
 		return nil, err
 	}
 	defer root.Close()
-	var ps []Problem
-	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		cause, err := copyEntry(root, name, filepath.Join(dst, filepath.FromSlash(name)))
-		if cause != "" {
-			ps = append(ps, Problem{Kind: Corrupt, Subject: path.Join("deps context", name), Cause: cause})
-		}
-		return err
-	})
-	if err != nil {
+	c := &treeCopy{root: root, dst: dst}
+	if err := c.entry("."); err != nil {
 		return nil, err
 	}
-	return SortProblems(ps), fixTimes(dst)
+	return SortProblems(c.problems), fixTimes(dst)
+}
+
+// treeCopy is a CopyTree under way. Names are slash-separated.
+type treeCopy struct {
+	root     *os.Root
+	dst      string
+	problems []Problem
+}
+
+// entry copies one entry and all that is below it.
+func (c *treeCopy) entry(name string) error {
+	cause, err := copyEntry(c.root, name, filepath.Join(c.dst, filepath.FromSlash(name)))
+	if cause != "" {
+		c.problems = append(c.problems, Problem{Kind: Corrupt, Subject: path.Join("deps context", name), Cause: cause})
+	}
+	if err != nil || cause != "" {
+		return err
+	}
+	info, err := c.root.Lstat(name)
+	if err != nil || !info.IsDir() {
+		return err
+	}
+	f, err := c.root.Open(name)
+	if err != nil {
+		return err
+	}
+	entries, err := f.ReadDir(-1)
+	f.Close()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := c.entry(path.Join(name, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// escapes tells whether a link leads outside by way of other links. One that
+// leads nowhere does not.
+func escapes(root *os.Root, name string) bool {
+	_, err := root.Stat(name)
+	return err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.ELOOP)
 }
 
 // copyEntry copies one entry of root to the path to. The cause tells why it
@@ -150,7 +184,7 @@ func copyEntry(root *os.Root, name, to string) (cause string, err error) {
 		if err != nil {
 			return "", err
 		}
-		if filepath.IsAbs(target) || !filepath.IsLocal(filepath.Join(filepath.Dir(name), target)) {
+		if filepath.IsAbs(target) || !filepath.IsLocal(filepath.Join(filepath.Dir(name), target)) || escapes(root, name) {
 			return "a link that leads outside", nil
 		}
 		return "", os.Symlink(target, to)

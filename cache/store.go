@@ -37,7 +37,7 @@ func Open(dir string) (*Store, error) {
 			return nil, err
 		}
 	}
-	s.sweep(time.Now())
+	sweep(s.path("tmp"), "", time.Now())
 	return s, nil
 }
 
@@ -58,14 +58,18 @@ func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.dir}, elem...)...)
 }
 
-func (s *Store) sweep(now time.Time) {
-	entries, err := os.ReadDir(s.path("tmp"))
+// sweep removes what begins with prefix in dir and is older than tmpAge.
+func sweep(dir, prefix string, now time.Time) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return // an unreadable tmp shows itself at the first Create
+		return // an unreadable directory shows itself at the first write
 	}
 	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
 		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > tmpAge {
-			os.RemoveAll(s.path("tmp", e.Name()))
+			os.RemoveAll(filepath.Join(dir, e.Name()))
 		}
 	}
 }
@@ -108,11 +112,15 @@ func (s *Store) parseIndex(line string) (Blob, bool) {
 	}
 	b := Blob{sum, n}
 	info, err := os.Lstat(s.Path(b))
-	return b, err == nil && info.Mode().IsRegular() && info.Size() == n
+	if err != nil || !info.Mode().IsRegular() || info.Size() != n {
+		return Blob{}, false
+	}
+	return b, true
 }
 
-// Verify reads the blob of sum and removes it where its bytes are not what its
-// name and sum say. It tells whether the store now holds a good one.
+// Verify reads the blob of sum, and removes it where its bytes are not what
+// its name says; an index line that leads to the wrong blob is removed alone.
+// It tells whether the store now holds a good one.
 func (s *Store) Verify(sum Sum) bool {
 	b, ok := s.Lookup(sum)
 	if !ok {
@@ -123,11 +131,14 @@ func (s *Store) Verify(sum Sum) bool {
 		return false
 	}
 	defer f.Close()
-	if b.Sum.Check(f, b.Size) == nil && sum.Check(f, b.Size) == nil {
+	whole := b.Sum.Check(f, b.Size) == nil
+	if whole && sum.Check(f, b.Size) == nil {
 		return true
 	}
 	os.Remove(s.indexPath(sum))
-	os.Remove(s.Path(b))
+	if !whole {
+		os.Remove(s.Path(b))
+	}
 	return false
 }
 

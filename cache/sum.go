@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/klauspost/compress/zip"
@@ -35,9 +36,17 @@ const (
 // sizes is the length of each algorithm's value in bytes.
 var sizes = map[Algorithm]int{H1: 32, H1Mod: 32, SHA256: 32, SHA384: 48, SHA512: 64, SHA1: 20}
 
-// maxUnpacked bounds what a module zip may hold in all: the go command's own
-// limit (golang.org/x/mod/zip.MaxZipFile).
-const maxUnpacked = 500 << 20
+// What module zips and go.mod files may measure in bytes, unpacked and packed:
+// the limits of the go command itself (golang.org/x/mod/zip).
+const (
+	maxZip      = 500 << 20
+	maxUnpacked = 500 << 20
+	maxGoMod    = 16 << 20
+)
+
+// maxDirectory bounds the directory of a zip, which is held in memory: an entry
+// takes 46 bytes and its name there, and some hundred bytes here.
+const maxDirectory = 32 << 20
 
 // A Sum is a checksum that a lockfile promises. The zero Sum promises nothing.
 // Sums are comparable with == and can be map keys.
@@ -47,25 +56,28 @@ type Sum struct {
 }
 
 // ParseSum reads the notations of lockfiles: "h1:<base64>", "h1mod:<base64>",
-// "sha256:<hex>" (likewise sha1, sha384, sha512), and SRI "sha512-<base64>".
+// "sha256:<hex>" (likewise sha1, sha384, sha512), and a single SRI hash,
+// "sha512-<base64>" (https://www.w3.org/TR/SRI/).
 func ParseSum(s string) (Sum, error) {
 	sep := strings.IndexAny(s, ":-")
 	if sep < 0 {
 		return Sum{}, fmt.Errorf("checksum %q: no algorithm", clip(s))
 	}
-	alg, text := Algorithm(s[:sep]), s[sep+1:]
+	alg, text, sri := Algorithm(s[:sep]), s[sep+1:], s[sep] == '-'
+	ofGo := alg == H1 || alg == H1Mod
 	size, known := sizes[alg]
-	if !known {
+	if !known || ofGo && sri {
 		return Sum{}, fmt.Errorf("checksum %q: unknown algorithm", clip(s))
 	}
 	var raw []byte
 	var err error
-	if s[sep] == '-' || alg == H1 || alg == H1Mod {
+	if sri || ofGo {
 		raw, err = base64.StdEncoding.Strict().DecodeString(text)
 	} else {
 		raw, err = hex.DecodeString(text)
 	}
-	if err != nil || len(raw) != size {
+	// encoding/base64 skips line breaks; no notation has any.
+	if err != nil || len(raw) != size || strings.ContainsAny(text, "\r\n") {
 		return Sum{}, fmt.Errorf("checksum %q: malformed", clip(s))
 	}
 	return Sum{alg, string(raw)}, nil
@@ -131,8 +143,26 @@ func (s Sum) Check(r io.ReaderAt, size int64) error {
 	return nil
 }
 
+// checkSize refuses content that is larger than what a can be the sum of.
+func (a Algorithm) checkSize(size int64) error {
+	limit := int64(math.MaxInt64)
+	switch a {
+	case H1:
+		limit = maxZip
+	case H1Mod:
+		limit = maxGoMod
+	}
+	if size > limit {
+		return fmt.Errorf("larger than %d MB", limit>>20)
+	}
+	return nil
+}
+
 // of computes the sum of size bytes of r.
 func (a Algorithm) of(r io.ReaderAt, size int64) (Sum, error) {
+	if err := a.checkSize(size); err != nil {
+		return Sum{}, err
+	}
 	var h hash.Hash
 	switch a {
 	case H1:
@@ -165,10 +195,12 @@ func (a Algorithm) of(r io.ReaderAt, size int64) (Sum, error) {
 // h1Zip is dirhash.HashZip over any reader, with a bound on what the zip
 // unpacks to and a faster inflate than the standard library's.
 func h1Zip(r io.ReaderAt, size int64) (Sum, error) {
-	z, err := zip.NewReader(r, size)
+	directory := &bounded{ReaderAt: r, left: maxDirectory}
+	z, err := zip.NewReader(directory, size)
 	if err != nil {
-		return Sum{}, fmt.Errorf("not a zip: %w", err)
+		return Sum{}, zipError(err)
 	}
+	directory.left = math.MaxInt64 // from here on entries are read, each no further than its header says
 	files := make(map[string]*zip.File, len(z.File))
 	names := make([]string, 0, len(z.File))
 	total := uint64(0)
@@ -183,30 +215,30 @@ func h1Zip(r io.ReaderAt, size int64) (Sum, error) {
 		names = append(names, f.Name)
 	}
 	text, err := dirhash.Hash1(names, func(name string) (io.ReadCloser, error) {
-		rc, err := files[name].Open()
-		if err != nil {
-			return nil, err
-		}
-		return &bounded{rc, int64(files[name].UncompressedSize64)}, nil
+		return files[name].Open() // ends an entry that is larger than its header says
 	})
 	if err != nil {
-		return Sum{}, fmt.Errorf("zip: %w", err)
+		return Sum{}, zipError(err)
 	}
 	return ParseSum(text)
 }
 
-// bounded ends a zip entry that unpacks to more than its header says: a bomb.
+// zipError is what a zip reader complains about, named once.
+func zipError(err error) error {
+	return errors.New("zip: " + strings.TrimPrefix(err.Error(), "zip: "))
+}
+
+// bounded ends the reading of a directory that is too large to hold.
 type bounded struct {
-	io.ReadCloser
+	io.ReaderAt
 	left int64
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return n, errors.New("entry is larger than its header says")
+func (b *bounded) ReadAt(p []byte, off int64) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, fmt.Errorf("directory is larger than %d MB", maxDirectory>>20)
 	}
-	return n, err
+	return b.ReaderAt.ReadAt(p, off)
 }
 
 // MarshalText is the notation of String, "" for the zero Sum.

@@ -1,11 +1,20 @@
 package cache
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
 )
 
 // PackFile is the name of the file in a view that holds the small blobs.
@@ -36,42 +45,67 @@ func (m *Manifest) Place() {
 	}
 }
 
+// tmpPrefix begins the names of files that are being written.
+const tmpPrefix = ".new-"
+
+// viewDir is a view that is being made.
+type viewDir struct {
+	store *Store
+	m     *Manifest
+	dir   string
+	tmp   string // where files are written, on the file system of dir
+}
+
 // View makes the deps context of m and returns its directory: dir, or a
 // directory of the store named after m's content where dir is "". What is
-// already right is left alone; the manifest is written last, so that a
-// directory with a manifest is complete.
+// already right is left alone, what is damaged is made anew from the store. The
+// manifest is written last, so that a directory with a manifest is complete.
+// A dir that holds anything but a view is refused.
 func (s *Store) View(m *Manifest, dir string) (string, error) {
 	m.Place()
 	text := m.Encode()
 	if len(text) > maxManifest {
 		return "", fmt.Errorf("%d inputs: the manifest would be larger than %d MB", len(m.Entries), maxManifest>>20)
 	}
+	v := &viewDir{store: s, m: m, dir: dir, tmp: dir}
 	if dir == "" {
-		dir = s.path("views", SumBytes(text).Hex()[:32])
-	} else if err := checkEmpty(dir); err != nil {
+		v.dir, v.tmp = s.path("views", SumBytes(text).Hex()[:32]), s.path("tmp")
+	} else if err := checkReplaceable(dir); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "blobs"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(v.dir, "blobs"), 0o755); err != nil {
 		return "", err
 	}
-	if err := s.linkBlobs(m, dir); err != nil {
-		return "", err
+	sweep(v.dir, tmpPrefix, time.Now())
+	return v.dir, v.write(text)
+}
+
+func (v *viewDir) write(text []byte) error {
+	path := filepath.Join(v.dir, ManifestFile)
+	have, err := os.ReadFile(path)
+	if err == nil && !bytes.Equal(have, text) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	if err := s.writePack(m, filepath.Join(dir, PackFile)); err != nil {
-		return "", err
+	if err := v.linkBlobs(); err != nil {
+		return err
 	}
-	path := filepath.Join(dir, ManifestFile)
-	if have, err := os.ReadFile(path); err == nil && string(have) == string(text) {
-		return dir, nil
+	if err := v.writePack(); err != nil {
+		return err
 	}
-	return dir, replace(dir, path, 0o644, writeBytes(text))
+	if bytes.Equal(have, text) {
+		return nil
+	}
+	return replace(v.tmp, path, 0o644, writeBytes(text))
 }
 
 // linkBlobs gives the view a hard link of each larger blob, a copy where the
 // view is on another file system, and drops files of former manifests.
-func (s *Store) linkBlobs(m *Manifest, dir string) error {
+func (v *viewDir) linkBlobs() error {
+	blobs := filepath.Join(v.dir, "blobs")
 	want := map[string]bool{}
-	for _, e := range m.Entries {
+	for _, e := range v.m.Entries {
 		if e.Pack >= 0 {
 			continue
 		}
@@ -80,17 +114,17 @@ func (s *Store) linkBlobs(m *Manifest, dir string) error {
 			continue
 		}
 		want[name] = true
-		if err := link(s.Path(e.Blob), filepath.Join(dir, "blobs", name)); err != nil {
+		if err := v.link(e.Blob, filepath.Join(blobs, name)); err != nil {
 			return err
 		}
 	}
-	entries, err := os.ReadDir(filepath.Join(dir, "blobs"))
+	entries, err := os.ReadDir(blobs)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if !want[e.Name()] {
-			if err := os.RemoveAll(filepath.Join(dir, "blobs", e.Name())); err != nil {
+			if err := os.RemoveAll(filepath.Join(blobs, e.Name())); err != nil {
 				return err
 			}
 		}
@@ -98,58 +132,86 @@ func (s *Store) linkBlobs(m *Manifest, dir string) error {
 	return nil
 }
 
-// link makes dst the same file as src. A dst that is another file is replaced:
-// it may be the damaged twin of a blob that was fetched again.
-func link(src, dst string) error {
+// link makes dst the file of b, by one rename. A dst that is another file is
+// replaced: it may be the damaged twin of a blob that was fetched again.
+func (v *viewDir) link(b Blob, dst string) error {
+	src := v.store.Path(b)
 	from, err := os.Stat(src)
 	if err != nil {
 		return err
 	}
-	if to, err := os.Lstat(dst); err == nil {
-		if os.SameFile(from, to) {
-			return nil
-		}
-		if err := os.Remove(dst); err != nil && !errors.Is(err, os.ErrNotExist) {
+	to, err := os.Lstat(dst)
+	if err == nil && os.SameFile(from, to) {
+		return nil
+	}
+	if err == nil && to.IsDir() {
+		if err := os.RemoveAll(dst); err != nil {
 			return err
 		}
 	}
-	if err := os.Link(src, dst); err == nil || errors.Is(err, os.ErrExist) {
-		return nil
+	tmp := filepath.Join(v.tmp, tmpPrefix+strconv.FormatUint(rand.Uint64(), 36))
+	if os.Link(src, tmp) != nil {
+		return v.copy(b, dst)
 	}
-	return copyFile(src, dst)
+	err = os.Rename(tmp, dst)
+	os.Remove(tmp) // is still there if dst had become the same file meanwhile
+	return err
 }
 
-func copyFile(src, dst string) error {
-	in, err := os.Open(src)
+// copy makes dst a copy of b, unless it is one.
+func (v *viewDir) copy(b Blob, dst string) error {
+	if isBlob(dst, b) {
+		return nil
+	}
+	in, err := os.Open(v.store.Path(b))
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	return replace(filepath.Dir(dst), dst, 0o444, func(out *os.File) error {
+	return replace(v.tmp, dst, 0o444, func(out *os.File) error {
 		_, err := io.Copy(out, in)
 		return err
 	})
 }
 
-// writePack writes the pack of m, unless it is there with the right length.
-func (s *Store) writePack(m *Manifest, path string) error {
+// isBlob tells whether the file has the content of b.
+func isBlob(name string, b Blob) bool {
+	info, err := os.Lstat(name)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != b.Size {
+		return false
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return b.Sum.Check(f, b.Size) == nil
+}
+
+// writePack writes the pack, unless it is there and good.
+func (v *viewDir) writePack() error {
+	path := filepath.Join(v.dir, PackFile)
 	size := int64(0)
-	for _, e := range m.Entries {
+	for _, e := range v.m.Entries {
 		if e.Pack >= 0 {
 			size = max(size, e.Pack+e.Blob.Size)
 		}
 	}
-	if info, err := os.Stat(path); err == nil && info.Size() == size && s.packIsGood(m, path) {
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode().IsRegular() && info.Size() == size && v.packIsGood(path) {
 		return nil
 	}
-	return replace(filepath.Dir(path), path, 0o444, func(out *os.File) error {
-		for _, e := range m.Entries {
+	return replace(v.tmp, path, 0o444, func(out *os.File) error {
+		for _, e := range v.m.Entries {
 			if e.Pack < 0 {
 				continue
 			}
-			data, err := os.ReadFile(s.Path(e.Blob))
+			data, err := os.ReadFile(v.store.Path(e.Blob))
 			if err != nil {
 				return err
+			}
+			if int64(len(data)) != e.Blob.Size {
+				return fmt.Errorf("%s: %d bytes, want %d", v.store.Path(e.Blob), len(data), e.Blob.Size)
 			}
 			if _, err := out.WriteAt(data, e.Pack); err != nil {
 				return err
@@ -161,13 +223,13 @@ func (s *Store) writePack(m *Manifest, path string) error {
 
 // packIsGood reads the pack: it is small, and a flipped bit in it would
 // otherwise survive every prefetch.
-func (s *Store) packIsGood(m *Manifest, path string) bool {
+func (v *viewDir) packIsGood(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	for _, e := range m.Entries {
+	for _, e := range v.m.Entries {
 		if e.Pack >= 0 && e.Blob.Sum.Check(io.NewSectionReader(f, e.Pack, e.Blob.Size), e.Blob.Size) != nil {
 			return false
 		}
@@ -175,26 +237,51 @@ func (s *Store) packIsGood(m *Manifest, path string) bool {
 	return true
 }
 
-// checkEmpty refuses a directory that holds something else: a view deletes
-// what it does not know.
-func checkEmpty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
-		return nil
-	}
-	if err != nil {
+// checkReplaceable refuses a directory that holds something else: a view
+// deletes what it does not know. One without a manifest is a view that a
+// killed process left unfinished, if it holds nothing but parts of one.
+func checkReplaceable(dir string) error {
+	names, err := readNames(dir)
+	if err != nil || slices.Contains(names, ManifestFile) {
 		return err
 	}
-	if _, err := os.Lstat(filepath.Join(dir, ManifestFile)); err != nil {
+	blobs, err := readNames(filepath.Join(dir, "blobs"))
+	if err != nil && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	foreign := err != nil
+	for _, n := range names {
+		foreign = foreign || n != "blobs" && n != PackFile && !strings.HasPrefix(n, tmpPrefix)
+	}
+	for _, n := range blobs {
+		foreign = foreign || !blobName.MatchString(n)
+	}
+	if foreign {
 		return fmt.Errorf("%s: not empty, and not a deps context that may be replaced", dir)
 	}
 	return nil
 }
 
+// blobName matches names in the directory blobs.
+var blobName = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// readNames lists a directory; one that is not there has nothing in it.
+func readNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
 // replace makes path hold what write writes, by one rename; the temporary file
 // is in tmp, which must be on the same file system.
 func replace(tmp, path string, mode os.FileMode, write func(*os.File) error) error {
-	f, err := os.CreateTemp(tmp, ".new-")
+	f, err := os.CreateTemp(tmp, tmpPrefix)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@
 package ecosystem
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -19,6 +21,7 @@ import (
 	"strings"
 
 	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/hermetic-build/hermetic/cache"
 )
@@ -68,7 +71,7 @@ func find(kind string) (Ecosystem, error) {
 			return e, nil
 		}
 	}
-	return nil, fmt.Errorf("package type %q: not one of %s", kind, strings.Join(Types(), ", "))
+	return nil, fmt.Errorf("type %.80q: not one of %s", kind, strings.Join(Types(), ", "))
 }
 
 // New is the plan of packages, normalized: sorted, without repetitions, with
@@ -77,6 +80,9 @@ func New(fsys fs.FS, pkgs []cache.Package, o Options) cache.Plan {
 	var plan cache.Plan
 	for _, p := range pkgs {
 		e, err := find(p.Type)
+		if err == nil {
+			err = cleanPath(&p)
+		}
 		if err != nil {
 			plan.Problems = append(plan.Problems, cache.Problem{Kind: cache.BadLock, Subject: p.String(), Cause: err.Error()})
 			continue
@@ -116,6 +122,19 @@ func Commands(kind string) []string {
 	return e.Commands()
 }
 
+// Owner is the package type whose lockfiles include the file of a build
+// context; "" where there is none.
+func Owner(file string) string {
+	for _, e := range all {
+		for _, p := range e.Patterns() {
+			if file == p || strings.HasSuffix(file, "/"+p) {
+				return e.Type()
+			}
+		}
+	}
+	return ""
+}
+
 // Patterns are the files of a build context that plans and Discover may read,
 // in the pattern language of .dockerignore, at any depth.
 func Patterns() []string {
@@ -138,16 +157,17 @@ func skipped(name string) bool {
 		strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".")
 }
 
-// SkippedPatterns are the directories that Discover never enters, in the
-// pattern language of .dockerignore; vendor directories are not among them, as
-// plans read in them.
+// SkippedPatterns are the directories that neither Discover nor a plan enters,
+// in the pattern language of .dockerignore. Plans read in vendor directories,
+// and in others that Discover skips: a module may be replaced by one in testdata.
 func SkippedPatterns() []string {
-	return []string{"**/node_modules", "**/testdata", "**/.git"}
+	return []string{"**/node_modules", "**/.git"}
 }
 
 // Discover finds the packages of a build context that gives no prefetch input:
 // each directory with a lockfile's marker, save those that the build cannot
-// see (.dockerignore) and those that are data (testdata and the like).
+// see (.dockerignore) and those that are data (testdata and the like). They are
+// sorted.
 func Discover(fsys fs.FS) ([]cache.Package, error) {
 	ignored, err := ignore(fsys)
 	if err != nil {
@@ -172,16 +192,19 @@ func Discover(fsys fs.FS) ([]cache.Package, error) {
 		}
 		return nil
 	})
-	return pkgs, err
+	return sortPackages(pkgs), err
 }
 
 // ignore reads .dockerignore into a function.
 func ignore(fsys fs.FS) (func(string) bool, error) {
 	data, err := fs.ReadFile(fsys, IgnoreFile)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return func(string) bool { return false }, nil
 	}
-	patterns, err := ignorePatterns(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s", IgnoreFile, readCause(err))
+	}
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %v", IgnoreFile, err)
 	}

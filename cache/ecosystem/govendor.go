@@ -6,7 +6,6 @@ import (
 	"path"
 	"strings"
 
-	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
@@ -19,28 +18,30 @@ import (
 //	## explicit; go 1.25.0
 //	golang.org/x/mod/semver
 //
-// A replacement alone, "# path => path", stands at the end of the file.
+// A replacement for all versions, "# path => path", stands at the end of the
+// file. A module may be there several times; it is what its lines say together.
 type vendorModule struct {
-	line     int
+	line     int // the first
 	mod      module.Version
 	replace  module.Version
 	explicit bool
+	packages bool // whether it provides any
 }
 
 // vendorList is what a vendor directory says that it holds.
 type vendorList struct {
 	name      string
 	workspace bool // made by "go work vendor"
-	mods      []vendorModule
+	mods      []*vendorModule
+	byVersion map[module.Version]*vendorModule
 }
 
-// vendorWant is what it should hold.
-type vendorWant struct {
-	dir       string
-	name      string // the go.mod or go.work
-	workspace bool
-	mods      []goModule
-	replace   []*modfile.Replace
+// find is the module in the list; the zero vendorModule where it is not.
+func (l vendorList) find(m module.Version) vendorModule {
+	if v := l.byVersion[m]; v != nil {
+		return *v
+	}
+	return vendorModule{}
 }
 
 // vendored tells whether the go command will build from a vendor directory,
@@ -48,10 +49,10 @@ type vendorWant struct {
 // made for a workspace does not serve a lone module, nor the reverse, and a
 // module of before Go 1.14 uses it only when told to (cmd/go/internal/modload,
 // setDefaultBuildMod).
-func (p *goPlan) vendored(want vendorWant) bool {
-	name := path.Join(want.dir, "vendor", "modules.txt")
+func (p *goPlan) vendored(set goSet) bool {
+	name := path.Join(set.dir, "vendor", "modules.txt")
 	data, err := fs.ReadFile(p.fsys, name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || !set.vendors() {
 		return false
 	}
 	if err != nil {
@@ -59,70 +60,96 @@ func (p *goPlan) vendored(want vendorWant) bool {
 		return true
 	}
 	list := parseVendor(name, data)
-	if list.workspace != want.workspace || !want.workspace && !vendorsExplicit(want.mods[0]) {
+	if list.workspace != (set.work != nil) {
 		return false
 	}
-	p.checkVendor(list, want)
+	p.checkRequired(list, set)
+	p.checkReplaced(list, set)
 	return true
 }
 
+// vendors tells whether the go line is one for which the go command uses a
+// vendor directory unasked.
+func (s goSet) vendors() bool {
+	if s.work != nil {
+		return s.work.Go != nil // workspaces are younger than 1.14
+	}
+	return s.mods[0].since("1.14")
+}
+
 // parseVendor reads a modules.txt. The file is the go command's own, so lines
-// of no known form are left to it.
+// of no known form are passed over, as it does (cmd/go/internal/modload,
+// readVendorList).
 func parseVendor(name string, data []byte) vendorList {
-	list := vendorList{name: name}
+	list := vendorList{name: name, byVersion: map[module.Version]*vendorModule{}}
+	var at *vendorModule // the module that lines belong to
 	line := 0
 	for text := range strings.Lines(string(data)) {
 		line++
-		text = strings.TrimSpace(text)
-		list.workspace = list.workspace || text == "## workspace"
-		if rest, ok := strings.CutPrefix(text, "## "); ok {
-			if n := len(list.mods); n > 0 {
-				for word := range strings.SplitSeq(rest, ";") {
-					list.mods[n-1].explicit = list.mods[n-1].explicit || strings.TrimSpace(word) == "explicit"
+		text = strings.TrimRight(text, "\r\n")
+		if rest, ok := strings.CutPrefix(text, "# "); ok {
+			if f := strings.Fields(rest); len(f) >= 2 {
+				at = list.module(f, line)
+			}
+			continue
+		}
+		if notes, ok := strings.CutPrefix(text, "## "); ok {
+			for note := range strings.SplitSeq(notes, ";") {
+				note = strings.TrimSpace(note)
+				list.workspace = list.workspace || line == 1 && note == "workspace"
+				if at != nil && note == "explicit" {
+					at.explicit = true
 				}
 			}
 			continue
 		}
-		rest, ok := strings.CutPrefix(text, "# ")
-		if !ok {
-			continue
-		}
-		old, repl, _ := strings.Cut(rest, "=>")
-		if mod := pathVersion(old); mod.Path != "" {
-			list.mods = append(list.mods, vendorModule{line: line, mod: mod, replace: pathVersion(repl)})
+		if f := strings.Fields(text); at != nil && len(f) == 1 && module.CheckImportPath(f[0]) == nil {
+			at.packages = true
 		}
 	}
 	return list
 }
 
-// pathVersion reads "path" or "path version".
-func pathVersion(s string) module.Version {
-	switch f := strings.Fields(s); len(f) {
-	case 1:
-		return module.Version{Path: f[0]}
-	case 2:
-		return module.Version{Path: f[0], Version: f[1]}
+// module reads the fields of "path version", "path version => replacement" or
+// "path => replacement", and adds the module if it is new; nil is another form.
+func (l *vendorList) module(f []string, line int) *vendorModule {
+	mod := module.Version{Path: f[0]}
+	switch {
+	case semver.IsValid(f[1]):
+		mod.Version, f = f[1], f[2:]
+	case f[1] == "=>":
+		f = f[1:]
+	default:
+		return nil
 	}
-	return module.Version{}
+	at := l.byVersion[mod]
+	if at == nil {
+		at = &vendorModule{line: line, mod: mod}
+		l.byVersion[mod] = at
+		l.mods = append(l.mods, at)
+	}
+	switch {
+	case len(f) == 2 && f[0] == "=>":
+		at.replace = module.Version{Path: f[1]}
+	case len(f) == 3 && f[0] == "=>" && semver.IsValid(f[2]):
+		at.replace = module.Version{Path: f[1], Version: f[2]}
+	}
+	return at
 }
 
-// checkVendor compares the list with go.mod or go.work, as the go command does
-// before it uses a vendor directory (cmd/go/internal/modload,
+// checkRequired compares the require lines with the list, both ways, as the go
+// command does before it uses a vendor directory (cmd/go/internal/modload,
 // checkVendorConsistency).
-func (p *goPlan) checkVendor(list vendorList, want vendorWant) {
-	explicit := map[module.Version]bool{}
+func (p *goPlan) checkRequired(list vendorList, set goSet) {
 	version := map[string]string{}
 	for _, v := range list.mods {
-		explicit[v.mod] = explicit[v.mod] || v.explicit
 		if v.mod.Version != "" {
 			version[v.mod.Path] = v.mod.Version
 		}
 	}
-	required := map[module.Version]bool{}
-	for _, m := range want.mods {
+	for _, m := range set.mods {
 		for _, r := range m.file.Require {
-			required[r.Mod] = true
-			if explicit[r.Mod] || want.workspace {
+			if list.find(r.Mod).explicit {
 				continue
 			}
 			cause := "required, and not in " + list.name
@@ -135,48 +162,30 @@ func (p *goPlan) checkVendor(list vendorList, want vendorWant) {
 		}
 	}
 	for _, v := range list.mods {
-		if v.explicit && !required[v.mod] {
-			p.problem(cache.BadVendor, cache.Origin{File: list.name, Line: v.line}, v.mod.String(), "marked explicit, and not required in "+want.name)
+		if v.explicit && v.packages && !set.requires[v.mod] {
+			p.problem(cache.BadVendor, cache.Origin{File: list.name, Line: v.line}, v.mod.String(), "marked explicit, and not required in "+set.name)
 		}
 	}
-	p.checkReplaced(list, want)
-}
-
-// vendorsExplicit tells whether the go line is one for which the go command
-// uses a vendor directory unasked: 1.14.
-func vendorsExplicit(m goModule) bool {
-	return m.file.Go != nil && semver.Compare("v"+m.file.Go.Version, "v1.14") >= 0
 }
 
 // checkReplaced compares the replace lines with the list, both ways.
-func (p *goPlan) checkReplaced(list vendorList, want vendorWant) {
-	have := map[module.Version]module.Version{}
-	for _, v := range list.mods {
-		if v.replace.Path != "" {
-			have[v.mod] = v.replace
-		}
-	}
-	wanted := map[string]bool{}
-	for _, m := range want.mods {
-		for _, r := range m.file.Replace {
-			wanted[r.Old.Path] = true
-		}
-	}
-	for _, r := range want.replace {
-		wanted[r.Old.Path] = true
-		got, ok := have[r.Old]
-		if ok && got == r.New {
+func (p *goPlan) checkReplaced(list vendorList, set goSet) {
+	seen := map[module.Version]bool{}
+	for _, r := range set.replaces {
+		want, got := set.replacement(r.Old), list.find(r.Old).replace
+		if seen[r.Old] || got == want {
 			continue
 		}
+		seen[r.Old] = true
 		cause := "replaced, and not in " + list.name
-		if ok {
-			cause = "replaced by " + r.New.String() + ", and in " + list.name + " by " + got.String()
+		if got.Path != "" {
+			cause = "replaced by " + want.String() + ", and in " + list.name + " by " + got.String()
 		}
-		p.problem(cache.BadVendor, cache.Origin{File: want.name, Line: r.Syntax.Start.Line}, r.Old.String(), cause)
+		p.problem(cache.BadVendor, r.origin, r.Old.String(), cause)
 	}
 	for _, v := range list.mods {
-		if v.replace.Path != "" && !wanted[v.mod.Path] {
-			p.problem(cache.BadVendor, cache.Origin{File: list.name, Line: v.line}, v.mod.String(), "replaced, and not in "+want.name)
+		if v.replace.Path != "" && set.replacement(v.mod).Path == "" {
+			p.problem(cache.BadVendor, cache.Origin{File: list.name, Line: v.line}, v.mod.String(), "replaced, and not in "+set.name)
 		}
 	}
 }

@@ -1,16 +1,15 @@
 package ecosystem
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/hermetic-build/hermetic/cache"
 )
@@ -24,106 +23,148 @@ var flags = []string{"cgo-disable", "dev-package-managers", "force-gomod-tidy", 
 // All that is wrong with it is in the one error, a line each. The result is
 // sorted and without repetitions.
 func ParsePackages(input string) ([]cache.Package, error) {
-	text := strings.TrimSpace(input)
-	var raw []json.RawMessage
-	switch {
-	case text == "":
-		return nil, errors.New("prefetch input: empty")
-	case text[0] == '[':
-		if err := decodeStrict([]byte(text), &raw); err != nil {
-			return nil, fmt.Errorf("prefetch input: %v", err)
-		}
-	case text[0] == '{':
-		var err error
-		if raw, err = parseObject([]byte(text)); err != nil {
-			return nil, err
-		}
-	default:
-		quoted, _ := json.Marshal(map[string]string{"type": text}) // a string always marshals
-		raw = []json.RawMessage{quoted}
+	raw, errs := splitInput(strings.TrimSpace(input))
+	if len(raw) == 0 && len(errs) == 0 {
+		errs = append(errs, errors.New("no packages"))
 	}
-	if len(raw) == 0 {
-		return nil, errors.New("prefetch input: no packages")
-	}
-	return parseEach(raw)
-}
-
-// parseObject tells a lone package from the form with "packages".
-func parseObject(text []byte) ([]json.RawMessage, error) {
-	var keys map[string]json.RawMessage
-	if err := decodeStrict(text, &keys); err != nil {
-		return nil, fmt.Errorf("prefetch input: %v", err)
-	}
-	if _, ok := keys["packages"]; !ok {
-		return []json.RawMessage{text}, nil
-	}
-	var form struct {
-		Packages []json.RawMessage `json:"packages"`
-		Flags    []string          `json:"flags"`
-	}
-	if err := decodeStrict(text, &form); err != nil {
-		return nil, fmt.Errorf("prefetch input: %v", err)
-	}
-	var errs []error
-	for _, f := range form.Flags {
-		if !slices.Contains(flags, f) {
-			errs = append(errs, fmt.Errorf("prefetch input: flag %q: not one of %s", f, strings.Join(flags, ", ")))
-		}
-	}
-	return form.Packages, errors.Join(errs...)
-}
-
-func parseEach(raw []json.RawMessage) ([]cache.Package, error) {
 	var pkgs []cache.Package
-	var errs []error
 	for i, r := range raw {
-		var p cache.Package
-		err := decodeStrict(r, &p)
-		if err == nil {
-			err = checkPackage(&p)
+		p, problems := parsePackage(r)
+		for _, err := range problems {
+			errs = append(errs, fmt.Errorf("package %d: %v", i+1, err))
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("prefetch input: package %d: %v", i+1, err))
-			continue
-		}
-		if !slices.Contains(pkgs, p) {
-			pkgs = append(pkgs, p)
-		}
+		pkgs = append(pkgs, p)
 	}
-	return pkgs, errors.Join(errs...)
+	if len(errs) > 0 {
+		for i, err := range errs {
+			errs[i] = fmt.Errorf("prefetch input: %v", err)
+		}
+		return nil, errors.Join(errs...)
+	}
+	return sortPackages(pkgs), nil
 }
 
-// checkPackage fills in the default path and refuses one that leaves the context.
-func checkPackage(p *cache.Package) error {
-	if p.Type == "" {
-		return errors.New(`no "type"`)
+// sortPackages sorts packages and drops repetitions.
+func sortPackages(pkgs []cache.Package) []cache.Package {
+	slices.SortFunc(pkgs, func(a, b cache.Package) int {
+		return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.Path, b.Path))
+	})
+	return slices.Compact(pkgs)
+}
+
+// splitInput finds the packages in a prefetch input of any form.
+func splitInput(text string) ([]json.RawMessage, []error) {
+	if text == "" {
+		return nil, []error{errors.New("empty")}
 	}
-	if _, err := find(p.Type); err != nil {
-		return err
+	if text[0] != '[' && text[0] != '{' {
+		quoted, _ := json.Marshal(map[string]string{"type": text}) // a string always marshals
+		return []json.RawMessage{quoted}, nil
 	}
-	if p.Path == "" {
-		p.Path = "."
+	if err := json.Unmarshal([]byte(text), new(json.RawMessage)); err != nil {
+		return nil, []error{fmt.Errorf("not JSON: %v", err)}
 	}
-	if path.IsAbs(p.Path) || !filepath.IsLocal(filepath.FromSlash(p.Path)) || slices.Contains(strings.Split(p.Path, "/"), "..") {
-		return fmt.Errorf("path %q: not a path inside the build context", p.Path)
+	if text[0] == '[' {
+		return list([]byte(text))
+	}
+	keys := object([]byte(text))
+	if _, ok := keys["packages"]; !ok {
+		return []json.RawMessage{[]byte(text)}, nil
+	}
+	raw, errs := list(keys["packages"])
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		if k != "packages" && k != "flags" {
+			errs = append(errs, fmt.Errorf("key %.80q: not one of packages, flags", k))
+		}
+	}
+	return raw, append(errs, checkFlags(keys["flags"])...)
+}
+
+// list reads a JSON array.
+func list(data []byte) ([]json.RawMessage, []error) {
+	var raw []json.RawMessage
+	if json.Unmarshal(data, &raw) != nil || raw == nil {
+		return nil, []error{errors.New("packages: not a list")}
+	}
+	return raw, nil
+}
+
+// object reads a JSON object; nil is anything else.
+func object(data []byte) map[string]json.RawMessage {
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(data, &keys) != nil {
+		return nil
+	}
+	return keys
+}
+
+func checkFlags(data []byte) []error {
+	var given []any
+	if data == nil {
+		return nil
+	}
+	if json.Unmarshal(data, &given) != nil || given == nil {
+		return []error{errors.New("flags: not a list")}
+	}
+	var errs []error
+	for _, f := range given {
+		if s, ok := f.(string); !ok || !slices.Contains(flags, s) {
+			errs = append(errs, fmt.Errorf("flag %.80q: not one of %s", fmt.Sprint(f), strings.Join(flags, ", ")))
+		}
+	}
+	return errs
+}
+
+// parsePackage reads one package. Which keys it may have is known only where
+// its type is.
+func parsePackage(data []byte) (cache.Package, []error) {
+	keys := object(data)
+	if keys == nil {
+		return cache.Package{}, []error{errors.New("not an object")}
+	}
+	if keys["type"] == nil {
+		return cache.Package{}, []error{errors.New(`no "type"`)}
+	}
+	kind, ok := text(keys["type"])
+	if !ok {
+		return cache.Package{}, []error{errors.New("type: not a string")}
+	}
+	if _, err := find(kind); err != nil {
+		return cache.Package{}, []error{err}
+	}
+	p := cache.Package{Type: kind}
+	var errs []error
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		if k != "type" && k != "path" {
+			errs = append(errs, fmt.Errorf("key %.80q: not one of type, path", k))
+		}
+	}
+	if keys["path"] != nil {
+		if p.Path, ok = text(keys["path"]); !ok {
+			errs = append(errs, errors.New("path: not a string"))
+		}
+	}
+	if err := cleanPath(&p); err != nil {
+		errs = append(errs, err)
+	}
+	return p, errs
+}
+
+// text reads a JSON string.
+func text(data []byte) (string, bool) {
+	var s *string
+	if json.Unmarshal(data, &s) != nil || s == nil {
+		return "", false
+	}
+	return *s, true
+}
+
+// cleanPath fills in the default path and refuses one that leaves the context.
+func cleanPath(p *cache.Package) error {
+	if path.IsAbs(p.Path) || p.Path != "" && !filepath.IsLocal(filepath.FromSlash(p.Path)) ||
+		slices.Contains(strings.Split(p.Path, "/"), "..") || strings.Contains(p.Path, "\x00") {
+		return fmt.Errorf("path %.80q: not a path inside the build context", p.Path)
 	}
 	p.Path = path.Clean(p.Path)
 	return nil
-}
-
-// decodeStrict is json.Unmarshal that refuses unknown keys and trailing text.
-func decodeStrict(data []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return fmt.Errorf("not valid: %v", strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if dec.More() {
-		return errors.New("not valid: text after the JSON value")
-	}
-	return nil
-}
-
-func ignorePatterns(data []byte) ([]string, error) {
-	return ignorefile.ReadAll(bytes.NewReader(data))
 }

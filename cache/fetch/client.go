@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -62,10 +63,9 @@ func newClient(r *run, auth netrc) (*client, error) {
 		Proxy:                  func(req *http.Request) (*url.URL, error) { return proxyOf(req.URL) },
 		DialContext:            (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:    30 * time.Second,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // what is hashed is what was sent
-		MaxIdleConnsPerHost:    64,
+		MaxIdleConnsPerHost:    r.parallel(),
 		IdleConnTimeout:        time.Minute,
 		ReadBufferSize:         64 << 10,
 		MaxResponseHeaderBytes: 256 << 10,
@@ -73,8 +73,8 @@ func newClient(r *run, auth netrc) (*client, error) {
 	return &client{
 		http:     &http.Client{Transport: transport, CheckRedirect: checkRedirect},
 		auth:     auth,
-		request:  cmpOr(r.opts.RequestTimeout, 10*time.Minute),
-		stall:    cmpOr(r.opts.StallTimeout, time.Minute),
+		request:  cmp.Or(r.opts.RequestTimeout, 10*time.Minute),
+		stall:    cmp.Or(r.opts.StallTimeout, time.Minute),
 		patience: defaultPatience,
 		hosts:    map[string]*host{},
 	}, nil

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +86,7 @@ func (silent) Note(string)                       {}
 // does. The plan's own Problems are the caller's to report.
 func All(ctx context.Context, s *cache.Store, plan cache.Plan, o Options) (*cache.Manifest, error) {
 	r := newRun(s, o)
-	limit := cmpOr(o.TotalTimeout, time.Hour)
+	limit := cmp.Or(o.TotalTimeout, time.Hour)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("stopped after %v", limit))
 	defer cancel()
 
@@ -113,13 +114,6 @@ func normalized(plan cache.Plan) cache.Plan {
 	p.Add(plan)
 	p.Normalize()
 	return p
-}
-
-func cmpOr(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }
 
 // An item is an input on its way. One goroutine at a time has it.
@@ -196,12 +190,7 @@ func (r *run) askStore(ctx context.Context) error {
 }
 
 func (r *run) ask(it *item) {
-	b, ok := r.backends[it.Ecosystem]
-	if !ok {
-		it.err = fmt.Errorf("package type %q: nobody knows where to fetch it", it.Ecosystem)
-		return
-	}
-	if it.Sum.IsZero() {
+	if b, ok := r.backends[it.Ecosystem]; ok && it.Sum.IsZero() {
 		b.prepare(it)
 	}
 	if it.state != wanted {
@@ -233,12 +222,8 @@ func (r *run) fetchMissing(ctx context.Context) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	parallel := r.opts.Parallel
-	if parallel <= 0 {
-		parallel = 32
-	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
+	g.SetLimit(r.parallel())
 	for _, unit := range r.units() {
 		g.Go(func() error {
 			if ctx.Err() != nil {
@@ -254,8 +239,17 @@ func (r *run) fetchMissing(ctx context.Context) error {
 	return err
 }
 
+// parallel is how many files may be under way at once.
+func (r *run) parallel() int {
+	if r.opts.Parallel > 0 {
+		return r.opts.Parallel
+	}
+	return 32
+}
+
 // units cuts the items into runs of one name and version that have something
-// wanted in them: sorted items have these side by side.
+// wanted in them: sorted items have these side by side. What may be large comes
+// first, so that the end of the work is in small pieces.
 func (r *run) units() [][]*item {
 	var out [][]*item
 	for unit := range chunkBy(r.items, func(a, b *item) bool {
@@ -265,7 +259,20 @@ func (r *run) units() [][]*item {
 			out = append(out, unit)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b []*item) int { return cmp.Compare(weight(b), weight(a)) })
 	return out
+}
+
+// weight guesses how large a unit is: toolchains are larger than all else, and
+// lone go.mod files are small.
+func weight(unit []*item) int {
+	switch {
+	case unit[0].Name == toolchainModule:
+		return 2
+	case slices.ContainsFunc(unit, func(it *item) bool { return it.wanted() && it.Kind != "mod" }):
+		return 1
+	}
+	return 0
 }
 
 // chunkBy yields the longest runs of neighbours that are the same.
@@ -288,14 +295,15 @@ func (it *item) wanted() bool { return it.state == wanted }
 
 func (r *run) fetchUnit(ctx context.Context, unit []*item) error {
 	b, ok := r.backends[unit[0].Ecosystem]
-	if !ok {
-		return nil // the items say so
-	}
-	if !r.opts.Offline {
+	if ok && !r.opts.Offline {
 		return b.fetch(ctx, unit)
 	}
 	for _, it := range unit {
-		if it.state == wanted {
+		switch {
+		case it.state != wanted:
+		case !ok:
+			r.finish(it, fmt.Errorf("package type %q: nobody knows where to fetch it", it.Ecosystem))
+		default:
 			r.finish(it, &offlineError{it.err})
 		}
 	}

@@ -100,7 +100,11 @@ func newModule(t testing.TB, mv module.Version, files []txtar.File) testModule {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	for _, f := range files {
-		w, err := z.Create(f.Name)
+		header := &zip.FileHeader{Name: f.Name, Method: zip.Deflate}
+		if len(f.Data) > 1<<20 {
+			header.Method = zip.Store // noise, which takes long and does not shrink
+		}
+		w, err := z.CreateHeader(header)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,6 +235,13 @@ func (p *testProxy) requests() []string {
 	p.asked = nil
 	slices.Sort(out)
 	return out
+}
+
+// times is how often a path was asked for.
+func (p *testProxy) times(path string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count[path]
 }
 
 // testEnv is an environment of its own: nothing of this machine.
