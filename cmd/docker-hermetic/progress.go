@@ -220,23 +220,24 @@ func (b *board) start() {
 	b.stop, b.done = make(chan struct{}), make(chan struct{})
 	status := make(chan *client.SolveStatus)
 	go func() {
+		defer close(b.done)
+		display.UpdateFrom(context.Background(), status) // ends with status alone
+	}()
+	status <- b.snapshot()
+	go func() {
 		defer close(status)
 		tick := time.NewTicker(b.interval)
 		defer tick.Stop()
 		for {
-			status <- b.snapshot()
 			select {
 			case <-tick.C:
+				status <- b.snapshot()
 			case <-b.stop:
 				b.abandon()
 				status <- b.snapshot()
 				return
 			}
 		}
-	}()
-	go func() {
-		defer close(b.done)
-		display.UpdateFrom(context.Background(), status) // ends with status; a lost terminal is no reason to stop
 	}()
 }
 
@@ -320,7 +321,11 @@ func (b *board) snapshot() *client.SolveStatus {
 			continue
 		}
 		s.changed = false
-		out.Vertexes = append(out.Vertexes, s.vertex(b.mode == progressui.TtyMode))
+		v := s.vertex()
+		if b.mode == progressui.TtyMode && s.ended == nil { // this display overwrites names
+			v.Name = fmt.Sprintf("[%s] %d/%s", s.file, s.total-len(s.left), s.size())
+		}
+		out.Vertexes = append(out.Vertexes, v)
 		out.Statuses = append(out.Statuses, s.statuses()...)
 	}
 	return out
@@ -328,21 +333,21 @@ func (b *board) snapshot() *client.SolveStatus {
 
 func (s *lockStep) digest() digest.Digest { return digest.FromString("fetch " + s.file) }
 
-// vertex is the step itself. A name that counts is for a display that
-// overwrites it.
-func (s *lockStep) vertex(counting bool) *client.Vertex {
-	n := count(s.total, s.noun, s.noun+"s")
-	switch done := s.total - len(s.left); {
+// size is how much there is to fetch, in words.
+func (s *lockStep) size() string {
+	switch {
 	case s.total == 0:
-		n = count(s.held, s.noun, s.noun+"s")
-	case counting && s.ended == nil:
-		n = fmt.Sprintf("%d/%s", done, n)
+		return count(s.held, s.noun, s.noun+"s")
+	case s.held == 0:
+		return count(s.total, s.noun, s.noun+"s")
 	}
-	if s.held > 0 && s.total > 0 {
-		n += fmt.Sprintf(" (%d in the store)", s.held)
-	}
+	return fmt.Sprintf("%s (%d in the store)", count(s.total, s.noun, s.noun+"s"), s.held)
+}
+
+// vertex is the step itself.
+func (s *lockStep) vertex() *client.Vertex {
 	v := &client.Vertex{
-		Digest: s.digest(), Name: fmt.Sprintf("[%s] %s", s.file, n),
+		Digest: s.digest(), Name: fmt.Sprintf("[%s] %s", s.file, s.size()),
 		Started: &s.started, Completed: s.ended, Cached: s.total == 0,
 	}
 	switch {
@@ -350,7 +355,7 @@ func (s *lockStep) vertex(counting bool) *client.Vertex {
 	case len(s.left) > 0:
 		v.Error = context.Canceled.Error()
 	case len(s.failed) > 0:
-		v.Error = fmt.Sprintf("%d of %s not fetched", len(s.failed), n)
+		v.Error = fmt.Sprintf("%d of %s not fetched", len(s.failed), count(s.total, s.noun, s.noun+"s"))
 	}
 	return v
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/moby/buildkit/frontend/gateway/grpcclient"
 	"github.com/moby/buildkit/util/appcontext"
@@ -14,7 +15,14 @@ import (
 	"github.com/hermetic-build/hermetic/frontend"
 )
 
+// memoryLimit is where the garbage collector sets in. The program lives for a
+// fraction of a second and a build in which nothing changed waits for it, so
+// below the limit it does not collect at all.
+const memoryLimit = 256 << 20
+
 func main() {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "hermetic:", err)
 		os.Exit(1)

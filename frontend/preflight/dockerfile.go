@@ -2,10 +2,11 @@ package preflight
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -21,12 +22,15 @@ type Dockerfile struct {
 	Data []byte
 }
 
-// dockerfile is what a preflight knows of the instructions. A file that does
-// not parse has none: the converter explains that better.
+// dockerfile is what a preflight knows of the instructions.
 type dockerfile struct {
 	name     string
-	stages   []instructions.Stage // those that the target needs or may need
-	env      shell.EnvGetter      // global ARGs, for FROM
+	contexts []string // names of named contexts
+	stages   []instructions.Stage
+	base     []int           // the stage that a stage begins with; -1 for an image
+	needed   []bool          // whether the target needs a stage
+	unsure   int             // the last needed stage whose base is not known; 0 for none
+	env      shell.EnvGetter // global ARGs, for FROM
 	lex      *shell.Lex
 	findings []Finding
 }
@@ -37,10 +41,10 @@ type ParseError struct{ text string }
 func (e *ParseError) Error() string { return e.text }
 
 // analyse parses the Dockerfile and applies the rules that can be decided from
-// its text. Values of variables are known for FROM alone; what else depends on
-// them is decided on the graph.
+// its text, to the stages that the target needs. Values of variables are known
+// for FROM alone; what else depends on them is decided on the graph.
 func analyse(req Request) (*dockerfile, error) {
-	d := &dockerfile{name: req.Dockerfile.Name}
+	d := &dockerfile{name: req.Dockerfile.Name, contexts: req.Contexts}
 	ast, err := parser.Parse(bytes.NewReader(req.Dockerfile.Data))
 	if err != nil {
 		return nil, &ParseError{parseText(d.name, err)}
@@ -51,60 +55,44 @@ func analyse(req Request) (*dockerfile, error) {
 	}
 	d.stages, d.lex = stages, shell.NewLex(ast.EscapeToken)
 	d.env = globalArgs(d.lex, metaArgs, req.BuildArgs)
+	d.resolve(req.Target)
 	for i := range stages {
-		d.stage(i)
+		if d.needed[i] {
+			d.stage(i)
+		}
 	}
 	return d, nil
 }
 
 // parseText is a parser's complaint with its place.
 func parseText(name string, err error) string {
-	line := 0
-	for _, l := range locations(err) {
-		line = l
-	}
-	return cache.Problem{Origin: cache.Origin{File: name, Line: line}, Cause: err.Error()}.String()
-}
-
-func locations(err error) []int {
-	var le *parser.LocationError
-	for e := err; e != nil; {
-		if l, ok := e.(*parser.LocationError); ok {
-			le = l
-			break
-		}
-		u, ok := e.(interface{ Unwrap() error })
-		if !ok {
-			break
-		}
-		e = u.Unwrap()
-	}
-	var out []int
-	if le != nil {
-		for _, rs := range le.Locations {
-			for _, r := range rs {
-				out = append(out, r.Start.Line)
+	p := cache.Problem{Origin: cache.Origin{File: name}, Cause: err.Error()}
+	if le, ok := errors.AsType[*parser.LocationError](err); ok {
+		p.Cause = le.Unwrap().Error()
+		for _, ranges := range le.Locations {
+			for _, r := range ranges {
+				if p.Origin.Line == 0 || r.Start.Line < p.Origin.Line {
+					p.Origin.Line = r.Start.Line // of the instruction, not of its last line
+				}
 			}
 		}
 	}
-	return out
+	return p.String()
 }
 
-// globalArgs evaluates the ARGs before the first FROM.
+// globalArgs evaluates the ARGs before the first FROM. One whose value depends
+// on what is not known here, the target's platform say, is not known either.
 func globalArgs(lex *shell.Lex, args []instructions.ArgCommand, given map[string]string) shell.EnvGetter {
 	var env []string
-	for k, v := range given {
-		env = append(env, k+"="+v)
-	}
-	slices.Sort(env)
 	for _, a := range args {
 		for _, kv := range a.Args {
-			if _, ok := given[kv.Key]; ok || kv.Value == nil {
-				continue
-			}
-			value, _, err := lex.ProcessWord(*kv.Value, shell.EnvsFromSlice(env))
-			if err == nil {
+			if value, ok := given[kv.Key]; ok {
 				env = append(env, kv.Key+"="+value)
+			} else if kv.Value != nil {
+				value, unmatched, err := lex.ProcessWord(*kv.Value, shell.EnvsFromSlice(env))
+				if err == nil && len(unmatched) == 0 {
+					env = append(env, kv.Key+"="+value)
+				}
 			}
 		}
 	}
@@ -126,43 +114,36 @@ func (d *dockerfile) add(rule *Rule, at []parser.Range, subjectCause ...string) 
 
 func (d *dockerfile) stage(i int) {
 	s := &d.stages[i]
-	d.image(s.BaseName, i, s.Location)
+	if name, known := d.baseName(i); known && d.base[i] < 0 {
+		d.image(name, s.Location)
+	}
 	for _, cmd := range s.Commands {
 		switch c := cmd.(type) {
 		case *instructions.RunCommand:
-			d.run(c, i)
+			d.run(c)
 		case *instructions.AddCommand:
 			d.sources(c.SourcePaths, c.Checksum, c.Location())
 		case *instructions.CopyCommand:
-			if c.From != "" {
-				d.image(c.From, i, c.Location())
+			if _, ok := d.copied(c.From); !ok {
+				d.image(c.From, c.Location())
 			}
 		}
 	}
 }
 
-// image checks a reference to an image, if it is one and its value is known.
-func (d *dockerfile) image(ref string, stage int, at []parser.Range) {
-	name, unmatched, err := d.lex.ProcessWord(ref, d.env)
-	if err != nil || len(unmatched) > 0 || name == "" || name == "scratch" || d.isStage(name, stage) {
+// image checks a reference to an image.
+func (d *dockerfile) image(name string, at []parser.Range) {
+	if name == "" || name == "scratch" || strings.Contains(name, "@sha256:") || strings.Contains(name, "@sha512:") {
 		return
 	}
-	if !strings.Contains(name, "@sha256:") && !strings.Contains(name, "@sha512:") {
-		d.add(UnpinnedImage, at, name, "no digest")
+	if named, err := reference.ParseNormalizedNamed(name); err == nil &&
+		slices.Contains(d.contexts, strings.TrimSuffix(reference.FamiliarString(named), ":latest")) {
+		return // the name of a context, as BuildKit looks them up (dockerui, Client.NamedContext)
 	}
+	d.add(UnpinnedImage, at, name, "no digest")
 }
 
-// isStage tells whether name is a stage before the i-th, by name or number.
-func (d *dockerfile) isStage(name string, i int) bool {
-	for n, s := range d.stages {
-		if strings.EqualFold(s.Name, name) || n < i && fmt.Sprint(n) == name {
-			return true
-		}
-	}
-	return false
-}
-
-func (d *dockerfile) run(c *instructions.RunCommand, stage int) {
+func (d *dockerfile) run(c *instructions.RunCommand) {
 	at := c.Location()
 	if mode := instructions.GetNetwork(c); mode == instructions.NetworkHost {
 		d.add(RunNetwork, at, "RUN --network="+string(mode), "sealed all the same")
@@ -173,7 +154,7 @@ func (d *dockerfile) run(c *instructions.RunCommand, stage int) {
 	for _, dev := range instructions.GetDevices(c) {
 		d.add(Device, at, dev.Name, "host devices are refused")
 	}
-	for _, m := range instructions.GetMounts(c) {
+	for _, m := range mounts(c) {
 		switch m.Type {
 		case instructions.MountTypeSSH:
 			d.add(SSHMount, at, "RUN --mount=type=ssh", "refused")
@@ -182,10 +163,18 @@ func (d *dockerfile) run(c *instructions.RunCommand, stage int) {
 		case instructions.MountTypeCache:
 			d.add(CacheMount, at, m.Target, "private and empty")
 		}
-		if m.From != "" {
-			d.image(m.From, stage, at)
+		if _, ok := d.named(strings.ToLower(m.From), len(d.stages)); !ok {
+			d.image(m.From, at)
 		}
 	}
+}
+
+// mounts are those of a RUN. Upstream's parser reads most options only when it
+// expands their words; where one that must not be a variable is one, all that
+// is known is what the mounts are from, and the graph tells the rest.
+func mounts(c *instructions.RunCommand) []*instructions.Mount {
+	_ = c.Expand(func(word string) (string, error) { return word, nil })
+	return instructions.GetMounts(c)
 }
 
 // secretName is how the build asks for the secret.
@@ -204,7 +193,7 @@ func (d *dockerfile) sources(paths []string, checksum string, at []parser.Range)
 		if strings.Contains(src, "$") || strings.Contains(checksum, "$") {
 			continue
 		}
-		if ref, isGit, err := dfgitutil.ParseGitRef(src); isGit && err == nil {
+		if ref, isGit, err := dfgitutil.ParseGitRef(src); isGit && err == nil && !ref.IndistinguishableFromLocal {
 			if !isCommit(ref.Ref) && !isCommit(ref.Checksum) && !isCommit(checksum) {
 				d.add(UnpinnedAdd, at, src, "git without a full commit")
 			}
@@ -220,12 +209,31 @@ func isCommit(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(strings.ToLower(s), "0123456789abcdef") == ""
 }
 
-// runs tells whether any RUN is there. A Dockerfile that only copies reads no
-// cache.
+// runs tells whether any RUN is there, or may be, a trigger in a base stage
+// included. A Dockerfile that only copies reads no cache.
 func (d *dockerfile) runs() bool {
-	for _, s := range d.stages {
+	for i, s := range d.stages {
+		if !d.mayRun(i) {
+			continue
+		}
 		for _, c := range s.Commands {
 			if _, ok := c.(*instructions.RunCommand); ok {
+				return true
+			}
+		}
+		if d.base[i] >= 0 && triggersRun(d.stages[d.base[i]]) || i < d.unsure && triggersRun(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// triggersRun tells whether a stage makes those that begin with it run
+// something (ONBUILD RUN).
+func triggersRun(s instructions.Stage) bool {
+	for _, c := range s.Commands {
+		if t, ok := c.(*instructions.OnbuildCommand); ok {
+			if word, _, _ := strings.Cut(t.Expression, " "); strings.EqualFold(word, "RUN") {
 				return true
 			}
 		}
@@ -237,12 +245,12 @@ func (d *dockerfile) runs() bool {
 // of its ecosystem, else under the first RUN.
 func (d *dockerfile) place(p cache.Problem) Finding {
 	f := Finding{Rule: kinds[p.Kind], Origin: p.Origin, Subject: p.Subject, Cause: p.Cause}
-	var programs []string
-	for _, t := range ecosystem.Types() {
-		programs = append(programs, ecosystem.Commands(t)...)
-	}
+	programs := ecosystem.Commands(ecosystem.Owner(p.Origin.File))
 	var first []parser.Range
-	for _, s := range d.stages {
+	for i, s := range d.stages {
+		if !d.mayRun(i) {
+			continue
+		}
 		for _, c := range s.Commands {
 			run, ok := c.(*instructions.RunCommand)
 			if !ok {

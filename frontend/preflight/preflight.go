@@ -27,6 +27,7 @@ type Request struct {
 	Platforms  []string          // those that build steps run on, "linux/amd64"
 	BuildArgs  map[string]string // values of ARGs
 	Target     string            // the stage that is built; "" for the last
+	Contexts   []string          // names of named contexts (--build-context), in lower case: these are no images
 }
 
 // Deps is what the deps context says of itself.

@@ -25,7 +25,7 @@ func (f Finding) String() string {
 	return cache.Problem{Origin: f.Origin, Subject: f.Subject, Cause: f.Cause}.String()
 }
 
-// MarshalJSON is the machine-readable form of docs/report.md.
+// MarshalJSON is the machine-readable form of docs/formats.md.
 func (f Finding) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Rule     string   `json:"rule"`
@@ -60,7 +60,8 @@ func (r *Report) Sort() {
 func compareFindings(a, b Finding) int {
 	return cmp.Or(
 		cmp.Compare(slices.Index(Rules, a.Rule), slices.Index(Rules, b.Rule)),
-		a.Origin.Compare(b.Origin), strings.Compare(a.Subject, b.Subject), strings.Compare(a.Cause, b.Cause))
+		a.Origin.Compare(b.Origin), strings.Compare(a.Subject, b.Subject), strings.Compare(a.Cause, b.Cause),
+		cmp.Compare(a.Line, b.Line), cmp.Compare(a.End, b.End))
 }
 
 // Of are the findings of one severity, in the report's order.

@@ -1,0 +1,164 @@
+package preflight_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hermetic-build/hermetic/frontend/preflight"
+)
+
+const pages = "../../docs/rules"
+
+// A page is what docs/rules says of a rule.
+type page struct {
+	headings []string
+	output   []string            // lines of the first block under Output
+	examples map[string][]string // Dockerfiles under each heading
+}
+
+// readPage reads the headings and the fenced blocks of a page.
+func readPage(t *testing.T, name string) page {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := page{examples: map[string][]string{}}
+	heading, language := "", ""
+	var block []string
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSuffix(line, "\n")
+		fence, isFence := strings.CutPrefix(line, "```")
+		switch {
+		case isFence && language == "":
+			language, block = fence, nil
+		case isFence && heading == "## Output" && p.output == nil:
+			p.output, language = block, ""
+		case isFence:
+			if language == "dockerfile" {
+				p.examples[heading] = append(p.examples[heading], strings.Join(block, "\n")+"\n")
+			}
+			language = ""
+		case language != "":
+			block = append(block, line)
+		case strings.HasPrefix(line, "#"):
+			heading = line
+			p.headings = append(p.headings, line)
+		}
+	}
+	return p
+}
+
+func TestPages(t *testing.T) {
+	for _, r := range preflight.Rules {
+		t.Run(r.Name, func(t *testing.T) {
+			p := readPage(t, filepath.Join(pages, r.Name+".md"))
+			want := []string{"# " + r.Name, "## Output", "## Reason", "## Bad", "## Good"}
+			if diff := cmp.Diff(want, p.headings); diff != "" {
+				t.Errorf("headings: -want +got\n%s", diff)
+			}
+			checkOutput(t, r, p.output)
+			if ofDockerfile(r) {
+				bad := p.examples["## Bad"]
+				if len(bad) == 0 || !breaks(t, r, bad[0]) {
+					t.Errorf("the bad example does not break the rule:\n%q", bad)
+				}
+			}
+			for _, text := range p.examples["## Good"] {
+				if breaks(t, r, text) {
+					t.Errorf("the good example breaks the rule:\n%s", text)
+				}
+			}
+		})
+	}
+}
+
+// checkOutput checks the example of a report: the heading with the number of
+// the findings, a line for each, the hint and the address of the page.
+func checkOutput(t *testing.T, r *preflight.Rule, output []string) {
+	t.Helper()
+	end := []string{"see " + r.URL()}
+	if r.Hint != "" {
+		end = slices.Insert(end, 0, "hint: "+r.Hint)
+	}
+	n := len(output) - 1 - len(end)
+	if n < 1 {
+		t.Fatalf("output of %d lines", len(output))
+	}
+	if want := r.Name + ": " + r.Summary(n); output[0] != want {
+		t.Errorf("output begins\n%s\nwant, for %d findings,\n%s", output[0], n, want)
+	}
+	if diff := cmp.Diff(end, output[1+n:]); diff != "" {
+		t.Errorf("output ends: -want +got\n%s", diff)
+	}
+}
+
+// ofDockerfile tells whether the Dockerfile alone decides about a rule.
+func ofDockerfile(r *preflight.Rule) bool {
+	return slices.Contains([]*preflight.Rule{
+		preflight.SSHMount, preflight.SecurityInsecure, preflight.Device, preflight.UnpinnedAdd,
+		preflight.RunNetwork, preflight.CacheMount, preflight.SecretMount, preflight.UnpinnedImage,
+	}, r)
+}
+
+func breaks(t *testing.T, r *preflight.Rule, dockerfile string) bool {
+	t.Helper()
+	report, err := preflight.Run(preflight.Request{
+		Dockerfile: preflight.Dockerfile{Name: "Dockerfile", Data: []byte(dockerfile)}, Context: fstest.MapFS{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(report.Findings, func(f preflight.Finding) bool { return f.Rule == r })
+}
+
+func TestNoPageWithoutRule(t *testing.T) {
+	names, err := filepath.Glob(pages + "/*")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, name := range names {
+		rule := strings.TrimSuffix(filepath.Base(name), ".md")
+		if r, ok := preflight.Find(rule); !ok || r.Name+".md" != filepath.Base(name) {
+			t.Errorf("%s: of no rule", name)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	seen := map[string]bool{}
+	for _, r := range preflight.Rules {
+		if seen[strings.ToLower(r.Name)] {
+			t.Errorf("%s: the name of two rules", r.Name)
+		}
+		seen[strings.ToLower(r.Name)] = true
+		for _, name := range []string{r.Name, strings.ToLower(r.Name), strings.ToUpper(r.Name)} {
+			if got, ok := preflight.Find(name); !ok || got != r {
+				t.Errorf("Find(%q) = %v, %v", name, got, ok)
+			}
+		}
+	}
+	for _, name := range []string{"", "Missing", "MissingInputs", " MissingInput"} {
+		if got, ok := preflight.Find(name); ok {
+			t.Errorf("Find(%q) = %s", name, got.Name)
+		}
+	}
+}
+
+func TestSummaryCounts(t *testing.T) {
+	for _, r := range preflight.Rules {
+		one, many := r.Summary(1), r.Summary(12)
+		if !strings.HasPrefix(one, "1 ") || !strings.HasPrefix(many, "12 ") || strings.Contains(one+many, "%!") {
+			t.Errorf("%s: %q, %q", r.Name, one, many)
+		}
+		if r.Severity != preflight.Warn && r.Severity != preflight.Error {
+			t.Errorf("%s: severity %d", r.Name, r.Severity)
+		}
+	}
+}
