@@ -37,7 +37,7 @@ const spare = 20
 // graph of this repository's tools, and fills a module cache with them to
 // serve. The cache is the machine's own, so only the first run downloads.
 func (b *bench) realModule(ctx context.Context, n int) (project, cache string, err error) {
-	out, err := b.goTool(ctx, filepath.Join(b.lab.Repo(), "tools"), nil, "list", "-m", "-f", "{{.Path}} {{.Version}}", "all")
+	out, err := b.goTool(ctx, filepath.Join(b.lab.Repo(), "tools"), []string{"GOFLAGS="}, "list", "-m", "-f", "{{.Path}} {{.Version}}", "all")
 	if err != nil {
 		return "", "", err
 	}
