@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/cache/ecosystem"
 	"github.com/hermetic-build/hermetic/frontend/preflight"
 	"github.com/hermetic-build/hermetic/llbgen"
 )
@@ -159,7 +161,7 @@ func (b *build) prepare(ctx context.Context) (llbgen.Sandbox, error) {
 
 // mount verifies the deps context and makes the sandbox that carries it.
 func (b *build) mount(ctx context.Context, d *deps, req preflight.Request, plan cache.Plan) (llbgen.Sandbox, error) {
-	env := plan.Env
+	env := append(slices.Clone(plan.Env), ecosystem.Env(plan.Inputs)...)
 	if d.Tree() {
 		env = d.Env
 	}

@@ -40,6 +40,9 @@ type Ecosystem interface {
 	Plan(fsys fs.FS, dir string, o Options) cache.Plan
 	// Extras makes up the files that belong to inputs without being fetched.
 	Extras(inputs []cache.Input) []cache.File
+	// Env is what the environment of build steps gets on top of the plan's
+	// because these inputs are there.
+	Env(inputs []cache.Input) []cache.EnvVar
 	// Commands are the programs that use the inputs: the names by which a RUN
 	// line shows that it needs them.
 	Commands() []string
@@ -111,6 +114,15 @@ func Extras(inputs []cache.Input) []cache.File {
 	}
 	slices.SortFunc(files, func(a, b cache.File) int { return strings.Compare(a.Path, b.Path) })
 	return files
+}
+
+// Env is the environment that inputs of a layout add to their plan's.
+func Env(inputs []cache.Input) []cache.EnvVar {
+	var env []cache.EnvVar
+	for _, e := range all {
+		env = append(env, e.Env(inputs)...)
+	}
+	return env
 }
 
 // Commands are the programs of the ecosystem with this package type.

@@ -44,6 +44,18 @@ func (p *goPlan) toolchain(main goModule, work *modfile.WorkFile, platforms []st
 	}
 }
 
+// Env lets the go command use a toolchain that is in the cache: many images say
+// GOTOOLCHAIN=local, with which a newer go line is an error. Without one in the
+// cache the image's word stands, as it does with Hermeto, which has none.
+func (gomod) Env(inputs []cache.Input) []cache.EnvVar {
+	for _, in := range inputs {
+		if in.Name == toolchainModule && in.Ecosystem == "gomod" {
+			return []cache.EnvVar{{Name: "GOTOOLCHAIN", Value: "auto"}}
+		}
+	}
+	return nil
+}
+
 // goPlatform is a platform as toolchain versions name it: "linux-arm" for
 // "linux/arm/v7".
 func goPlatform(platform string) string {

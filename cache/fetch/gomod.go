@@ -45,9 +45,11 @@ func newGomod(r *run) *gomod {
 	return g
 }
 
-// prepare implements backend: only toolchains come without a sum.
+// prepare implements backend: only toolchains come without a sum. The variable
+// GOTOOLCHAIN speaks of this run; the go command's own settings file speaks of
+// this machine, and the toolchain is for the image.
 func (g *gomod) prepare(it *item) {
-	if it.Name == toolchainModule && it.Need == cache.Optional && keepsToolchain(g.settings().get("GOTOOLCHAIN")) {
+	if it.Name == toolchainModule && it.Need == cache.Optional && keepsToolchain(g.run.env("GOTOOLCHAIN")) {
 		it.state = skipped
 		g.run.note(it, "not fetched: GOTOOLCHAIN wants none")
 		return
