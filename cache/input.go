@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // An Origin is the place that demands something: a line of a file in the
@@ -109,7 +112,9 @@ const (
 	Outside
 )
 
-// String is the line users read: "file:line: subject: cause".
+// String is the line users read: "file:line: subject: cause". What a terminal
+// would not show as it is, as lockfiles can hold anything, is escaped, and what
+// is very long is cut.
 func (p Problem) String() string {
 	var b strings.Builder
 	for _, s := range []string{p.Origin.String(), p.Subject, p.Cause} {
@@ -117,7 +122,29 @@ func (p Problem) String() string {
 			if b.Len() > 0 {
 				b.WriteString(": ")
 			}
-			b.WriteString(s)
+			b.WriteString(printable(s))
+		}
+	}
+	return b.String()
+}
+
+// maxPrinted is how many bytes of a subject or a cause are printed.
+const maxPrinted = 1000
+
+func printable(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case i >= maxPrinted:
+			b.WriteString("…")
+			return b.String()
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
 		}
 	}
 	return b.String()

@@ -141,11 +141,13 @@ func TestProblemText(t *testing.T) {
 	in := Input{Ecosystem: "gomod", Kind: "mod", Name: "example.com/m", Version: "v1.0.0", Origin: Origin{"go.sum", 3}}
 	for want, got := range map[string]fmt.Stringer{
 		"go.sum:3: example.com/m@v1.0.0/go.mod: gone": in.Problem(Missing, "gone"),
-		"go.sum: gone":                   Problem{Origin: Origin{File: "go.sum"}, Cause: "gone"},
-		"m: gone":                        Problem{Subject: "m", Cause: "gone"},
-		"gone":                           Problem{Cause: "gone"},
-		"go.sum:7":                       Origin{"go.sum", 7},
-		`{"type":"gomod","path":"a\"b"}`: Package{"gomod", `a"b`},
+		"go.sum: gone":                        Problem{Origin: Origin{File: "go.sum"}, Cause: "gone"},
+		"m: gone":                             Problem{Subject: "m", Cause: "gone"},
+		"gone":                                Problem{Cause: "gone"},
+		`a\x1b[31m\n\u2028b\xff�ü: \x00\t'"\`: Problem{Subject: "a\x1b[31m\n\u2028b\xff\ufffdü", Cause: "\x00\t'\"\\"},
+		strings.Repeat("ü", 500) + "…":        Problem{Cause: strings.Repeat("ü", 10_000)},
+		"go.sum:7":                            Origin{"go.sum", 7},
+		`{"type":"gomod","path":"a\"b"}`:      Package{"gomod", `a"b`},
 	} {
 		if got.String() != want {
 			t.Errorf("%q, want %q", got, want)

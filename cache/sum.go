@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"bufio"
+	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -9,10 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zip"
 	"golang.org/x/mod/sumdb/dirhash"
 )
@@ -201,26 +207,88 @@ func h1Zip(r io.ReaderAt, size int64) (Sum, error) {
 		return Sum{}, zipError(err)
 	}
 	directory.left = math.MaxInt64 // from here on entries are read, each no further than its header says
-	files := make(map[string]*zip.File, len(z.File))
-	names := make([]string, 0, len(z.File))
+	files := slices.Clone(z.File)
+	slices.SortFunc(files, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
 	total := uint64(0)
-	for _, f := range z.File {
-		if _, twice := files[f.Name]; twice {
+	for i, f := range files {
+		switch {
+		case i > 0 && f.Name == files[i-1].Name:
 			return Sum{}, fmt.Errorf("zip holds %q twice", clip(f.Name))
+		case strings.Contains(f.Name, "\n"):
+			return Sum{}, errors.New("zip: filenames with newlines are not supported")
 		}
 		if total += f.UncompressedSize64; total > maxUnpacked || f.UncompressedSize64 > maxUnpacked {
 			return Sum{}, fmt.Errorf("zip unpacks to more than %d MB", maxUnpacked>>20)
 		}
-		files[f.Name] = f
-		names = append(names, f.Name)
 	}
-	text, err := dirhash.Hash1(names, func(name string) (io.ReadCloser, error) {
-		return files[name].Open() // ends an entry that is larger than its header says
-	})
+	e := entryHashers.Get().(*entryHasher)
+	defer entryHashers.Put(e)
+	all := sha256.New()
+	for _, f := range files {
+		digest, err := e.sum(f)
+		if err != nil {
+			return Sum{}, zipError(err)
+		}
+		fmt.Fprintf(all, "%x  %s\n", digest, f.Name)
+	}
+	return Sum{H1, string(all.Sum(nil))}, nil
+}
+
+// An entryHasher hashes zip entries one after the other.
+type entryHasher struct {
+	input   *bufio.Reader
+	inflate io.ReadCloser
+	hash    hash.Hash
+	buf     [64 << 10]byte
+	digest  [sha256.Size]byte
+}
+
+var entryHashers = sync.Pool{New: func() any {
+	return &entryHasher{input: bufio.NewReaderSize(nil, 32<<10), inflate: flate.NewReader(bytes.NewReader(nil)), hash: sha256.New()}
+}}
+
+// sum is the sha256 of an entry's content, which must have the size that its
+// header says.
+func (e *entryHasher) sum(f *zip.File) ([]byte, error) {
+	raw, err := f.OpenRaw()
 	if err != nil {
-		return Sum{}, zipError(err)
+		return nil, err
 	}
-	return ParseSum(text)
+	r := raw
+	switch f.Method {
+	case zip.Store:
+	case zip.Deflate:
+		e.input.Reset(raw)
+		if err := e.inflate.(flate.Resetter).Reset(e.input, nil); err != nil {
+			return nil, err
+		}
+		r = e.inflate
+	default:
+		return nil, zip.ErrAlgorithm
+	}
+	e.hash.Reset()
+	crc := uint32(0)
+	for left := f.UncompressedSize64; ; {
+		n, err := r.Read(e.buf[:])
+		if uint64(n) > left {
+			return nil, zip.ErrFormat // larger than its header says
+		}
+		left -= uint64(n)
+		e.hash.Write(e.buf[:n])
+		crc = crc32.Update(crc, crc32.IEEETable, e.buf[:n])
+		if err == io.EOF && left > 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		if err == io.EOF && f.CRC32 != 0 && crc != f.CRC32 {
+			return nil, zip.ErrChecksum
+		}
+		if err == io.EOF {
+			return e.hash.Sum(e.digest[:0]), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // zipError is what a zip reader complains about, named once.

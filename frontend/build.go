@@ -139,7 +139,7 @@ func (b *build) prepare(ctx context.Context) (llbgen.Sandbox, error) {
 	req := preflight.Request{
 		Dockerfile: preflight.Dockerfile{Name: b.cfg.filename, Data: b.source.Data},
 		Context:    lockfiles, Input: b.cfg.input, Platforms: b.cfg.platforms,
-		BuildArgs: b.cfg.args, Target: b.cfg.target,
+		BuildArgs: b.cfg.args, Target: b.cfg.target, Contexts: b.cfg.contexts,
 	}
 	if d != nil {
 		req.Deps = &d.Deps

@@ -22,7 +22,8 @@ const (
 	keyRequestID = "requestid"
 	keyNetwork   = "force-network-mode"
 	keyContext   = "context"
-	keyDeps      = "context:" + DepsContext
+	keyNamed     = "context:"
+	keyDeps      = keyNamed + DepsContext
 	keySessionID = "local-sessionid:"
 )
 
@@ -50,6 +51,7 @@ type config struct {
 	deps      string // where the deps context is, "scheme:rest"; "" for none
 	platforms []string
 	args      map[string]string
+	contexts  []string // names of named contexts, in lower case
 }
 
 // parseConfig reads the options; those it does not know are upstream's.
@@ -66,6 +68,10 @@ func parseConfig(opts client.BuildOpts) (config, error) {
 	for k, v := range o {
 		if name, ok := strings.CutPrefix(k, buildArg); ok {
 			c.args[name] = v
+		}
+		if name, ok := strings.CutPrefix(k, keyNamed); ok && k != keyDeps {
+			name, _, _ = strings.Cut(name, "::") // a platform
+			c.contexts = append(c.contexts, strings.ToLower(name))
 		}
 		if name, ok := strings.CutPrefix(k, ownArgs); ok && k != keyInput {
 			return config{}, fmt.Errorf("build-arg HERMETIC_%s: not known; the only one is HERMETIC_INPUT", name)

@@ -234,7 +234,7 @@ func (b *build) verify(ctx context.Context, step *layoutStep) ([]cache.Problem, 
 
 // box is the sandbox that RUN steps get: the tree and the environment.
 func box(tree *pb.Definition, env []cache.EnvVar) llbgen.Sandbox {
-	s := llbgen.Sandbox{Mounts: []llbgen.Mount{{Definition: tree, Dest: depsMount, Selector: depsMount}}}
+	s := llbgen.Sandbox{Mounts: []llbgen.Mount{{Definition: tree, Dest: depsMount}}}
 	for _, v := range cache.ResolveEnv(env, OutputDir) {
 		s.Env = append(s.Env, v.Name+"="+v.Value)
 	}

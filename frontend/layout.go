@@ -19,7 +19,7 @@ const LayoutVerb = "layout"
 const (
 	layoutDeps   = "/hermetic/deps"   // the deps context
 	layoutPlan   = "/hermetic/plan"   // plan.json, an Order
-	layoutOut    = "/hermetic/out"    // cachi2/ with output/ and cachi2.env: BuildKit gives the top its own mode
+	layoutOut    = "/hermetic/out"    // output/ and cachi2.env
 	layoutReport = "/hermetic/report" // report.json, a list of cache.Problem
 
 	planFile   = "plan.json"
@@ -47,7 +47,7 @@ func RunLayout() error {
 	if err := json.Unmarshal(data, &order); err != nil {
 		return fmt.Errorf("%s: %w", planFile, err)
 	}
-	return order.run(layoutDeps, filepath.Join(layoutOut, depsMount), layoutReport)
+	return order.run(layoutDeps, layoutOut, layoutReport)
 }
 
 // run lays out the deps context at from below out, and writes the report.
@@ -56,10 +56,8 @@ func (o Order) run(from, out, report string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	for _, d := range []string{out, dir} {
-		if err := os.Chmod(d, 0o777); err != nil { // the umask took part of it
-			return err
-		}
+	if err := os.Chmod(dir, 0o777); err != nil { // the umask took part of it
+		return err
 	}
 	var problems []cache.Problem
 	var err error

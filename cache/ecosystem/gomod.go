@@ -52,12 +52,13 @@ var goEnv = []cache.EnvVar{
 
 // goPlan gathers the plan of one package.
 type goPlan struct {
-	fsys fs.FS
+	fsys      fs.FS
+	platforms []string
 	cache.Plan
 }
 
 func (gomod) Plan(fsys fs.FS, dir string, o Options) cache.Plan {
-	p := &goPlan{fsys: fsys}
+	p := &goPlan{fsys: fsys, platforms: o.Platforms}
 	main, ok := p.readMod(dir)
 	if !ok {
 		return p.Plan
@@ -69,7 +70,7 @@ func (gomod) Plan(fsys fs.FS, dir string, o Options) cache.Plan {
 	} else {
 		p.single(main)
 	}
-	p.toolchain(main, work, o.Platforms)
+	p.toolchain(main, work)
 	return p.Plan
 }
 
@@ -232,7 +233,7 @@ func (p *goPlan) local(origin cache.Origin, dir, name string) (string, bool) {
 func (p *goPlan) localReplaces(set goSet) {
 	for _, r := range set.replaces {
 		if r.New.Version == "" && set.mayRequire(r.Old) {
-			p.local(r.origin, r.dir, r.New.Path)
+			p.local(r.origin(), r.file.dir, r.New.Path)
 		}
 	}
 }
@@ -248,13 +249,15 @@ func (p *goPlan) readSum(name string, required map[module.Version]bool) bool {
 		return true
 	}
 	inputs, problems := parseGoSum(name, data)
-	for i := range inputs {
-		in := &inputs[i]
-		if in.Kind == kindZip && required[module.Version{Path: in.Name, Version: in.Version}] {
+	for _, in := range inputs {
+		switch {
+		case in.Name == toolchainModule && !p.runs(in.Version):
+			continue
+		case in.Kind == kindZip && required[module.Version{Path: in.Name, Version: in.Version}]:
 			in.Need = cache.Required
 		}
+		p.Inputs = append(p.Inputs, in)
 	}
-	p.Inputs = append(p.Inputs, inputs...)
 	p.Problems = append(p.Problems, problems...)
 	p.Locks = append(p.Locks, cache.Lock{File: name, Sum: cache.SumBytes(data)})
 	return true

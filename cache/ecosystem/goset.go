@@ -33,21 +33,21 @@ type goSet struct {
 	// replaces are the replace lines. The ones of a go.work come first, as they
 	// win over those of its modules (https://go.dev/ref/mod#go-work-file-replace).
 	replaces []goReplace
-	byPath   map[string][]goReplace
-	requires map[module.Version]bool // with a version, and for any without
-	own      map[string]bool         // paths of the modules themselves
-	complete bool                    // whether every go.mod is of Go 1.17 or newer
+	first    map[module.Version]goReplace // the first line for a module
+	requires map[module.Version]bool      // with a version, and for any without
+	own      map[string]bool              // paths of the modules themselves
+	complete bool                         // whether every go.mod is of Go 1.17 or newer
 }
 
 // newGoSet completes the set of a go.mod or go.work and its modules.
 func newGoSet(s goSet) goSet {
-	s.byPath, s.own = map[string][]goReplace{}, map[string]bool{}
+	s.first, s.own = map[module.Version]goReplace{}, map[string]bool{}
 	s.requires, s.complete = map[module.Version]bool{}, true
 	if s.work != nil {
-		s.add(s.dir, s.name, s.work.Replace)
+		s.add(goFile{s.dir, s.name, 0}, s.work.Replace)
 	}
-	for _, m := range s.mods {
-		s.add(m.dir, path.Join(m.dir, "go.mod"), m.file.Replace)
+	for i, m := range s.mods {
+		s.add(goFile{m.dir, path.Join(m.dir, "go.mod"), i + 1}, m.file.Replace)
 		s.own[m.file.Module.Mod.Path] = true
 		s.complete = s.complete && m.since("1.17")
 		for _, r := range m.file.Require {
@@ -58,47 +58,56 @@ func newGoSet(s goSet) goSet {
 	return s
 }
 
-func (s *goSet) add(dir, name string, rs []*modfile.Replace) {
-	for _, r := range rs {
-		gr := goReplace{r, dir, cache.Origin{File: name, Line: r.Syntax.Start.Line}}
-		s.replaces = append(s.replaces, gr)
-		s.byPath[r.Old.Path] = append(s.byPath[r.Old.Path], gr)
-	}
+// goFile is a file with replace lines.
+type goFile struct {
+	dir  string // that local paths are relative to
+	name string
+	rank int // of two lines, that of the lower rank wins
 }
 
 // goReplace is a replace line with its place.
 type goReplace struct {
 	*modfile.Replace
-	dir    string // that a local path is relative to
-	origin cache.Origin
+	file goFile
+}
+
+func (r goReplace) origin() cache.Origin {
+	return cache.Origin{File: r.file.name, Line: r.Syntax.Start.Line}
+}
+
+func (s *goSet) add(file goFile, rs []*modfile.Replace) {
+	for _, line := range rs {
+		r := goReplace{line, file}
+		s.replaces = append(s.replaces, r)
+		if _, ok := s.first[r.Old]; !ok {
+			s.first[r.Old] = r
+		}
+	}
 }
 
 // replacement finds what stands in for m; the zero value is nothing. In one
 // file, a line for the version wins over one for all versions.
 func (s goSet) replacement(m module.Version) module.Version {
-	var found module.Version
 	if m.Version == "" && s.own[m.Path] {
-		return found
+		return module.Version{}
 	}
-	from, exact := "", false
-	for _, r := range s.byPath[m.Path] {
-		if r.Old.Version != "" && r.Old.Version != m.Version {
-			continue
-		}
-		if from == "" || from == r.origin.File && !exact {
-			found, from, exact = s.target(r), r.origin.File, r.Old.Version != ""
-		}
+	r, ok := s.first[m]
+	if wild, found := s.first[module.Version{Path: m.Path}]; found && (!ok || wild.file.rank < r.file.rank) {
+		r, ok = wild, true
 	}
-	return found
+	if !ok {
+		return module.Version{}
+	}
+	return s.target(r)
 }
 
 // target is what a line puts in, as a vendor directory lists it: workspaces
 // write directories relative to the go.work.
 func (s goSet) target(r goReplace) module.Version {
-	if s.work == nil || r.origin.File == s.name || r.New.Version != "" || path.IsAbs(r.New.Path) {
+	if s.work == nil || r.file.name == s.name || r.New.Version != "" || path.IsAbs(r.New.Path) {
 		return r.New
 	}
-	rel, err := filepath.Rel(filepath.FromSlash(s.dir), filepath.FromSlash(path.Join(r.dir, r.New.Path)))
+	rel, err := filepath.Rel(filepath.FromSlash(s.dir), filepath.FromSlash(path.Join(r.file.dir, r.New.Path)))
 	if err != nil {
 		return r.New
 	}
@@ -124,6 +133,9 @@ func (s goSet) required() map[module.Version]bool {
 		return out
 	}
 	for mod := range s.requires {
+		if mod.Version == "" {
+			continue
+		}
 		if target := s.replacement(mod); target.Path != "" {
 			mod = target
 		}

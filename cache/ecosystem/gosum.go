@@ -54,6 +54,9 @@ func goSumLine(fields []string) (cache.Input, string) {
 	if err := module.Check(in.Name, in.Version); err != nil {
 		return cache.Input{}, err.Error()
 	}
+	if module.CanonicalVersion(in.Version) != in.Version {
+		return cache.Input{}, fmt.Sprintf("%s@%s: not the whole of a version", in.Name, in.Version)
+	}
 	sum, err := cache.ParseSum(notation)
 	if err != nil || !strings.HasPrefix(fields[2], "h1:") {
 		return cache.Input{}, fmt.Sprintf("checksum %.80q: want h1: and the base64 of 32 bytes", fields[2])

@@ -16,7 +16,7 @@ import (
 // go.work, else of a go.mod, ask for (https://go.dev/doc/toolchain). It is
 // optional: an image with a Go at least as new needs none, and a language
 // version ("go 1.26") asks for no release in particular.
-func (p *goPlan) toolchain(main goModule, work *modfile.WorkFile, platforms []string) {
+func (p *goPlan) toolchain(main goModule, work *modfile.WorkFile) {
 	goLine, tcLine, name := main.file.Go, main.file.Toolchain, path.Join(main.dir, "go.mod")
 	if work != nil && (work.Go != nil || work.Toolchain != nil) {
 		goLine, tcLine, name = work.Go, work.Toolchain, work.Syntax.Name
@@ -31,7 +31,7 @@ func (p *goPlan) toolchain(main goModule, work *modfile.WorkFile, platforms []st
 	if version == "" || isLanguage(version) || !newerGo(version, "go1.20.99") {
 		return // before 1.21 there were no toolchain modules
 	}
-	for _, platform := range platforms {
+	for _, platform := range p.platforms {
 		v := "v0.0.1-" + version + "." + goPlatform(platform)
 		if module.Check(toolchainModule, v) != nil || p.lists(toolchainModule, v) {
 			continue
@@ -42,6 +42,13 @@ func (p *goPlan) toolchain(main goModule, work *modfile.WorkFile, platforms []st
 			Origin: cache.Origin{File: name, Line: line},
 		})
 	}
+}
+
+// runs tells whether build steps can run a version of the toolchain module.
+func (p *goPlan) runs(version string) bool {
+	return slices.ContainsFunc(p.platforms, func(platform string) bool {
+		return strings.HasSuffix(version, "."+goPlatform(platform))
+	})
 }
 
 // Env lets the go command use a toolchain that is in the cache: many images say

@@ -181,7 +181,7 @@ func (p *goPlan) checkReplaced(list vendorList, set goSet) {
 		if got.Path != "" {
 			cause = "replaced by " + want.String() + ", and in " + list.name + " by " + got.String()
 		}
-		p.problem(cache.BadVendor, r.origin, r.Old.String(), cause)
+		p.problem(cache.BadVendor, r.origin(), r.Old.String(), cause)
 	}
 	for _, v := range list.mods {
 		if v.replace.Path != "" && set.replacement(v.mod).Path == "" {

@@ -265,6 +265,10 @@ func (p *program) buildRequest(j *job, c *buildContext) (preflight.Request, erro
 		buildArgs: l.values("build-arg"), platforms: append([]string{ownPlatform()}, targets...),
 	}
 	req, err := p.request(o, c)
+	for _, v := range l.values("build-context") {
+		name, _, _ := strings.Cut(v, "=")
+		req.Contexts = append(req.Contexts, strings.ToLower(name))
+	}
 	if o.file == "-" {
 		p.stdin = bytes.NewReader(req.Dockerfile.Data) // the builder reads it as well
 	}

@@ -36,7 +36,7 @@ var (
 	inC    = inputAt(5, "example.com/c")
 )
 
-// these are what fetch.All tells a Progress.
+// These are what fetch.All tells a Progress.
 var (
 	eventsNone = func(fetch.Progress) {}
 	eventsHeld = func(p fetch.Progress) {

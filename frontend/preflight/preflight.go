@@ -64,8 +64,12 @@ func Run(req Request) (*Report, error) {
 	for _, p := range r.Plan.Problems {
 		r.Add(df.place(p))
 	}
-	for _, p := range missing(req.Deps, r.Plan) {
-		r.Add(df.place(p))
+	if req.Deps == nil {
+		r.Add(df.uncached(r.Plan)...)
+	} else if !req.Deps.Tree() { // what a tree holds is known only when it is read
+		for _, p := range req.Deps.Manifest.Missing(r.Plan) {
+			r.Add(df.place(p))
+		}
 	}
 	r.Plan.Inputs = resolve(req.Deps, r.Plan.Inputs)
 	if req.Deps != nil {
@@ -87,31 +91,27 @@ func packages(req Request) ([]cache.Package, error) {
 	return ecosystem.Discover(req.Context)
 }
 
-// missing compares the plan with the deps context. A tree is not compared
-// here: what it holds is known only when it is read.
-func missing(d *Deps, plan cache.Plan) []cache.Problem {
-	if d.Tree() {
-		return nil
-	}
-	if d != nil {
-		return d.Manifest.Missing(plan)
-	}
+// uncached are the findings of a build without a deps context: one for each
+// lockfile, since all that it names is missing.
+func (d *dockerfile) uncached(plan cache.Plan) []Finding {
 	count := map[string]int{}
-	var ps []cache.Problem
 	for _, in := range plan.Inputs {
 		if in.Need != cache.Optional {
 			count[in.Origin.File]++
 		}
 	}
+	var out []Finding
 	for file, n := range count {
 		noun := "inputs"
 		if n == 1 {
 			noun = "input"
 		}
-		ps = append(ps, cache.Problem{Kind: cache.Missing, Origin: cache.Origin{File: file},
+		f := d.place(cache.Problem{Kind: cache.Missing, Origin: cache.Origin{File: file},
 			Subject: fmt.Sprintf("%d %s", n, noun), Cause: "not in the cache: the build has no deps context"})
+		f.stands = n
+		out = append(out, f)
 	}
-	return cache.SortProblems(ps)
+	return out
 }
 
 // resolve completes inputs by what the manifest knows of them: the sum of a

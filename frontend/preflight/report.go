@@ -18,6 +18,7 @@ type Finding struct {
 	// Line and End are the lines of the Dockerfile under which the finding is
 	// drawn, from 1; 0 where there is none.
 	Line, End int
+	stands    int // how many of the rule's subjects it stands for; 0 is 1
 }
 
 // String is "file:line: subject: cause".
@@ -99,11 +100,11 @@ func Text(fs []Finding) string {
 	var b strings.Builder
 	for i := 0; i < len(fs); {
 		rule := fs[i].Rule
-		end := i
-		for end < len(fs) && fs[end].Rule == rule {
-			end++
+		end, n := i, 0
+		for ; end < len(fs) && fs[end].Rule == rule; end++ {
+			n += max(1, fs[end].stands)
 		}
-		b.WriteString(rule.Name + ": " + rule.Summary(end-i) + "\n")
+		b.WriteString(rule.Name + ": " + rule.Summary(n) + "\n")
 		for ; i < end; i++ {
 			b.WriteString(fs[i].String() + "\n")
 		}

@@ -43,8 +43,8 @@ RUN env -i sh -c '. /cachi2/cachi2.env && env' >/sourced
 RUN find /cachi2 -exec stat -c '%A %n' {} + | sort -k2 >/tree
 USER user
 RUN id -u >/tmp/uid && echo x >/cachi2/output/deps/gomod/pkg/mod/cache/download/example.com/m1/@v/lock && \
-	mkdir /cachi2/output/deps/gomod/new && rm /cachi2/cachi2.env && cp -r /cachi2/output /tmp/output
-RUN ls /cachi2/cachi2.env && ls /cachi2/output/deps/gomod >/tmp/next
+	mkdir /cachi2/output/deps/gomod/new && echo >/cachi2/cachi2.env && cp -r /cachi2/output /tmp/output
+RUN test -s /cachi2/cachi2.env && ls /cachi2/output/deps/gomod >/tmp/next
 FROM scratch
 COPY --from=b /shell /exec /heredoc /shebang /own /sourced /tree /tmp/uid /tmp/next /
 -- go.mod --
@@ -80,7 +80,7 @@ COPY --from=b /shell /exec /heredoc /shebang /own /sourced /tree /tmp/uid /tmp/n
 
 // wantTree is what is laid out for a module, as Hermeto does it; open to all
 // users.
-const wantTree = `drwxrwxrwx /cachi2
+const wantTree = `drwxr-xr-x /cachi2
 -rw-rw-rw- /cachi2/cachi2.env
 drwxrwxrwx /cachi2/output
 -rw-rw-rw- /cachi2/output/.build-config.json
