@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -225,7 +226,7 @@ func h1Zip(r io.ReaderAt, size int64) (Sum, error) {
 	defer entryHashers.Put(e)
 	all := sha256.New()
 	for _, f := range files {
-		digest, err := e.sum(f)
+		digest, err := e.sum(r, f)
 		if err != nil {
 			return Sum{}, zipError(err)
 		}
@@ -247,18 +248,23 @@ var entryHashers = sync.Pool{New: func() any {
 	return &entryHasher{input: bufio.NewReaderSize(nil, 32<<10), inflate: flate.NewReader(bytes.NewReader(nil)), hash: sha256.New()}
 }}
 
-// sum is the sha256 of an entry's content, which must have the size that its
-// header says.
-func (e *entryHasher) sum(f *zip.File) ([]byte, error) {
-	raw, err := f.OpenRaw()
+// sum is the sha256 of the content of an entry of the zip z. It is as strict as
+// archive/zip, so that the go command can read what passes here.
+func (e *entryHasher) sum(z io.ReaderAt, f *zip.File) ([]byte, error) {
+	r, err := f.OpenRaw()
 	if err != nil {
 		return nil, err
 	}
-	r := raw
-	switch f.Method {
-	case zip.Store:
-	case zip.Deflate:
-		e.input.Reset(raw)
+	e.hash.Reset()
+	directory := strings.HasSuffix(f.Name, "/") // what is stored for one is not read
+	switch {
+	case directory && f.UncompressedSize64 != 0:
+		return nil, zip.ErrFormat
+	case directory:
+		return e.hash.Sum(e.digest[:0]), nil
+	case f.Method == zip.Store:
+	case f.Method == zip.Deflate:
+		e.input.Reset(r)
 		if err := e.inflate.(flate.Resetter).Reset(e.input, nil); err != nil {
 			return nil, err
 		}
@@ -266,29 +272,61 @@ func (e *entryHasher) sum(f *zip.File) ([]byte, error) {
 	default:
 		return nil, zip.ErrAlgorithm
 	}
-	e.hash.Reset()
-	crc := uint32(0)
-	for left := f.UncompressedSize64; ; {
+	crc, err := e.read(r, f.UncompressedSize64)
+	streamed := f.Flags&hasDescriptor != 0
+	switch {
+	case err != nil:
+		return nil, err
+	case crc != f.CRC32 && (streamed || f.CRC32 != 0):
+		return nil, zip.ErrChecksum
+	case streamed:
+		err = checkDescriptor(z, f)
+	}
+	return e.hash.Sum(e.digest[:0]), err
+}
+
+// read hashes size bytes, all that r has, and returns their CRC.
+func (e *entryHasher) read(r io.Reader, size uint64) (crc uint32, err error) {
+	for {
 		n, err := r.Read(e.buf[:])
-		if uint64(n) > left {
-			return nil, zip.ErrFormat // larger than its header says
+		if uint64(n) > size {
+			return 0, zip.ErrFormat // larger than its header says
 		}
-		left -= uint64(n)
+		size -= uint64(n)
 		e.hash.Write(e.buf[:n])
 		crc = crc32.Update(crc, crc32.IEEETable, e.buf[:n])
-		if err == io.EOF && left > 0 {
-			return nil, io.ErrUnexpectedEOF
-		}
-		if err == io.EOF && f.CRC32 != 0 && crc != f.CRC32 {
-			return nil, zip.ErrChecksum
-		}
-		if err == io.EOF {
-			return e.hash.Sum(e.digest[:0]), nil
-		}
-		if err != nil {
-			return nil, err
+		switch {
+		case err == io.EOF && size > 0:
+			return 0, io.ErrUnexpectedEOF
+		case err == io.EOF:
+			return crc, nil
+		case err != nil:
+			return 0, err
 		}
 	}
+}
+
+// hasDescriptor is the flag of entries whose CRC stands behind them as well, as
+// they were written in one go (APPNOTE.TXT 4.3.9).
+const hasDescriptor = 1 << 3
+
+// checkDescriptor compares what stands behind an entry with the directory.
+func checkDescriptor(z io.ReaderAt, f *zip.File) error {
+	at, err := f.DataOffset()
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 12)
+	if n, _ := z.ReadAt(b, at+int64(f.CompressedSize64)); n < len(b) {
+		return io.ErrUnexpectedEOF
+	}
+	if bytes.HasPrefix(b, []byte("PK\x07\x08")) { // a signature that may be left out
+		b = b[4:]
+	}
+	if binary.LittleEndian.Uint32(b) != f.CRC32 {
+		return zip.ErrChecksum
+	}
+	return nil
 }
 
 // zipError is what a zip reader complains about, named once.

@@ -6,9 +6,11 @@
 //
 // Which name to reach for: ParsePackages for the prefetch input, Discover when
 // there is none, New for the Plan of packages, Extras for the files that a
-// layout makes up, Patterns for what of a build context to read.
+// layout makes up, Env for the environment that depends on them, Patterns for
+// what of a build context to read, Owner for whose lockfile a file is.
 //
-// Each package manager is one file: gomod.go.
+// Each package manager has files of its own; Go modules have gomod.go and the
+// others that begin with "go".
 package ecosystem
 
 import (
