@@ -58,6 +58,23 @@ type Blob struct {
 const magic = "hermetic-manifest 1"
 
 // Find is the entry of id. The entries must be sorted, as ParseManifest,
+// Resolve completes inputs by what m knows of them: the sum of a toolchain is in
+// no lockfile. Optional ones that m does not have are left out.
+func (m *Manifest) Resolve(inputs []Input) []Input {
+	var out []Input
+	for _, in := range inputs {
+		e, ok := m.Find(in.ID())
+		if !ok && in.Need == Optional {
+			continue
+		}
+		if ok && in.Sum.IsZero() {
+			in.Sum = e.Sum
+		}
+		out = append(out, in)
+	}
+	return out
+}
+
 // Encode and Place leave them.
 func (m *Manifest) Find(id ID) (Entry, bool) {
 	i, ok := slices.BinarySearchFunc(m.Entries, id, func(e Entry, id ID) int { return e.ID.Compare(id) })

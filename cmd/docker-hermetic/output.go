@@ -60,20 +60,9 @@ func write(ctx context.Context, store *cache.Store, plan cache.Plan, o output) (
 	})
 }
 
-// layoutOf is the tree of a plan, as far as the manifest has it: optional
-// inputs may be absent, and the sum of one that no lockfile names is there.
+// layoutOf is the tree of a plan, as far as the manifest has it.
 func layoutOf(plan cache.Plan, m *cache.Manifest) cache.Layout {
-	var inputs []cache.Input
-	for _, in := range plan.Inputs {
-		e, ok := m.Find(in.ID())
-		if !ok && in.Need == cache.Optional {
-			continue
-		}
-		if ok && in.Sum.IsZero() {
-			in.Sum = e.Sum
-		}
-		inputs = append(inputs, in)
-	}
+	inputs := m.Resolve(plan.Inputs)
 	return cache.Layout{Inputs: inputs, Extra: append(ecosystem.Extras(inputs), cache.BuildConfig(plan.Env))}
 }
 

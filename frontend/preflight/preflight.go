@@ -71,8 +71,10 @@ func Run(req Request) (*Report, error) {
 			r.Add(df.place(p))
 		}
 	}
-	r.Plan.Inputs = resolve(req.Deps, r.Plan.Inputs)
 	if req.Deps != nil {
+		if m := req.Deps.Manifest; m != nil {
+			r.Plan.Inputs = m.Resolve(r.Plan.Inputs)
+		}
 		r.Add(df.uncovered(req, r.Plan)...)
 	}
 	r.Sort()
@@ -110,25 +112,6 @@ func (d *dockerfile) uncached(plan cache.Plan) []Finding {
 			Subject: fmt.Sprintf("%d %s", n, noun), Cause: "not in the cache: the build has no deps context"})
 		f.stands = n
 		out = append(out, f)
-	}
-	return out
-}
-
-// resolve completes inputs by what the manifest knows of them: the sum of a
-// toolchain is in no lockfile. Optional ones that a view lacks are dropped.
-func resolve(d *Deps, inputs []cache.Input) []cache.Input {
-	var out []cache.Input
-	for _, in := range inputs {
-		if d != nil && d.Manifest != nil && in.Need == cache.Optional {
-			e, ok := d.Manifest.Find(in.ID())
-			if !ok {
-				continue
-			}
-			if in.Sum.IsZero() {
-				in.Sum = e.Sum
-			}
-		}
-		out = append(out, in)
 	}
 	return out
 }
