@@ -34,8 +34,14 @@ func (s Sandbox) Check(def *pb.Definition) []Violation {
 // Check is Sandbox.Check, on a graph.
 func (g *Graph) Check(s Sandbox) []Violation {
 	b, _ := s.open() // what is wrong with the sandbox itself is for Seal to say
-	b.visit(g)
+	kept := b.visit(g)
 	found := g.refusals(b)
+	for _, n := range kept {
+		if why := whyOpen(n.exec()); why != "" {
+			found = append(found, finding{n, Violation{Kind: OpenInput, Subject: networkName(n.exec().Network),
+				Detail: "taken as it is, but " + why}})
+		}
+	}
 	for _, n := range g.live() {
 		switch op := n.op.Op.(type) {
 		case *pb.Op_Exec:
@@ -67,8 +73,10 @@ func (g *Graph) refusals(b *box) []finding {
 			continue
 		}
 		if b.leaves(n) {
-			if why := whyOpen(exec); why != "" {
-				add(OpenInput, networkName(exec.Network), "taken as it is, but "+why)
+			if _, kept := b.Keep[n.digest]; !kept {
+				if why := whyOpen(exec); why != "" {
+					add(OpenInput, networkName(exec.Network), "taken as it is, but "+why)
+				}
 			}
 			continue
 		}

@@ -12,7 +12,8 @@ import (
 )
 
 // Sandbox is what every exec of a sealed definition gets. Network is not a
-// field: it is always none. The zero value shuts the network and adds nothing.
+// field: it is none, save where Grant says otherwise. The zero value shuts the
+// network and adds nothing.
 type Sandbox struct {
 	// Mounts are added to every exec. Their Dests are reserved: an exec that
 	// mounts something else at, below or above one of them cannot be sealed.
@@ -23,9 +24,22 @@ type Sandbox struct {
 	Env []string
 
 	// Keep holds ops that must stay byte for byte, such as those that came in
-	// as frontend inputs (Graph.Digests lists them). A kept exec must be shut
-	// already. Digests that the definition does not have are ignored.
+	// as frontend inputs (Graph.Digests lists them): another graph may have run
+	// them already. Check reports a kept exec that is not shut; Seal leaves it
+	// as it is. Digests that the definition does not have are ignored.
 	Keep map[digest.Digest]struct{}
+
+	// Grant, if not nil, tells of an exec that stands at these places, all that
+	// it has, whether it keeps the network and the proxy variables that it asks
+	// for. It is not asked for an exec without a place.
+	Grant func([]Place) bool
+
+	// Share, if not nil, tells in the same way whether an exec keeps its cache
+	// mounts, which other builds write to.
+	Share func([]Place) bool
+
+	// KeepProxy leaves the proxy variables in execs. The cache does not see them.
+	KeepProxy bool
 
 	// Exempt, if not nil, tells of an exec that it gets neither Mounts nor Env;
 	// its network is shut all the same. The answer must not depend on what
@@ -54,6 +68,11 @@ type Mount struct {
 	// Readonly makes writes fail. Otherwise each exec writes to a copy of its
 	// own, which is thrown away.
 	Readonly bool
+
+	// Mask means that the mount hides what belongs to a network. An exec that
+	// mounts something else at, below or above Dest does not get it, rather
+	// than being refused, and one that keeps its network does not get it either.
+	Mask bool
 }
 
 // box is a Sandbox made ready for one graph.
@@ -147,13 +166,50 @@ func (b *box) exempt(exec *pb.ExecOp) bool {
 }
 
 // wanted returns the mounts that an exec gets.
-func (b *box) wanted(exec *pb.ExecOp) []boxMount {
+func (b *box) wanted(n *node) []boxMount {
+	exec := n.exec()
 	if b.exempt(exec) {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(b.mounts), func(m boxMount) bool {
-		return b.Select != nil && !b.Select(exec, m.Mount)
+		return b.Select != nil && !b.Select(exec, m.Mount) || m.Mask && (m.yields(n) || b.granted(n))
 	})
+}
+
+// yields reports whether an exec has a mount that this one gives way to.
+func (m boxMount) yields(n *node) bool {
+	return slices.ContainsFunc(n.exec().Mounts, func(have *pb.Mount) bool {
+		return !m.is(n, have) && m.collides(n, have)
+	})
+}
+
+// collides reports whether another mount of the exec is at, below or above this
+// one's Dest. Destinations are resolved as the daemon does (gateway/container,
+// PrepareMounts).
+func (m boxMount) collides(n *node, have *pb.Mount) bool {
+	if have.Dest == pb.RootMount {
+		return false
+	}
+	dest := have.Dest
+	if !path.IsAbs(path.Clean(dest)) {
+		dest = path.Join("/", n.exec().Meta.Cwd, dest)
+	}
+	dest = path.Clean(dest)
+	return dest == m.Dest || below(dest, m.Dest) || below(m.Dest, dest)
+}
+
+// granted reports whether an exec keeps its network.
+func (b *box) granted(n *node) bool { return asks(b.Grant, n) }
+
+// shares reports whether an exec keeps its cache mounts.
+func (b *box) shares(n *node) bool { return asks(b.Share, n) }
+
+func asks(f func([]Place) bool, n *node) bool {
+	if f == nil {
+		return false
+	}
+	places := n.ownPlaces()
+	return len(places) > 0 && f(places)
 }
 
 // in reports whether the exec has the mount already.
@@ -169,22 +225,13 @@ func (m boxMount) is(n *node, have *pb.Mount) bool {
 }
 
 // conflict returns the Dest of the mount that another mount of the exec n
-// would hide, fill or lie below; empty if there is none. Destinations are
-// resolved as the daemon does (gateway/container, PrepareMounts).
+// would hide, fill or lie below; empty if there is none.
 func (b *box) conflict(n *node, have *pb.Mount) string {
-	dest := have.Dest
-	if !path.IsAbs(path.Clean(dest)) {
-		dest = path.Join("/", n.exec().Meta.Cwd, dest)
-	}
-	dest = path.Clean(dest)
-	if dest == pb.RootMount && have.Dest == pb.RootMount {
-		return ""
-	}
 	if slices.ContainsFunc(b.mounts, func(m boxMount) bool { return m.is(n, have) }) {
 		return ""
 	}
 	for _, m := range b.mounts {
-		if dest == m.Dest || below(dest, m.Dest) || below(m.Dest, dest) {
+		if !m.Mask && m.collides(n, have) {
 			return m.Dest
 		}
 	}

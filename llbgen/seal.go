@@ -3,6 +3,7 @@ package llbgen
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/solver/pb"
 	"google.golang.org/protobuf/proto"
@@ -21,9 +22,13 @@ import (
 // bytes. Nothing else about def changes, and def itself never does. A nil or
 // empty definition (scratch) is returned as it is.
 //
+// An exec that Sandbox.Grant or Share names keeps its network or its cache
+// mounts, and kept ops stay as they are. A source that has no place of its own, as those of ADD, gets that of what
+// stands on it, so that a download that fails is drawn in the Dockerfile.
+//
 // What cannot be sealed is refused with a *ViolationError: build ops, ops and
 // fields that this version does not know, mounts that collide with the
-// sandbox's, kept execs that are open. All else that Check reports stays as it
+// sandbox's, spliced execs that are open. All else that Check reports stays as it
 // is: it is for the caller to look at first. Other errors mean that def or the
 // sandbox is malformed.
 func Seal(def *pb.Definition, s Sandbox) (*pb.Definition, error) {
@@ -61,6 +66,7 @@ func (g *Graph) Seal(s Sandbox) error {
 			b.seal(n)
 		}
 	}
+	g.placeSources()
 	g.spread()
 	for _, n := range kept {
 		if n.stale {
@@ -74,13 +80,22 @@ func (g *Graph) Seal(s Sandbox) error {
 func (b *box) seal(n *node) {
 	op := n.op.CloneVT()
 	exec := op.GetExec()
-	exec.Network = pb.NetMode_NONE
-	exec.Meta.ProxyEnv = nil
 	caps := []string{string(pb.CapExecMetaNetwork)}
-	lost := []string{string(pb.CapExecMetaProxy), string(pb.CapExecMountCache), string(pb.CapExecMountCacheSharing)}
+	var lost []string
+	if !b.granted(n) {
+		exec.Network = pb.NetMode_NONE
+		if !b.KeepProxy {
+			exec.Meta.ProxyEnv = nil
+			lost = append(lost, string(pb.CapExecMetaProxy))
+		}
+	}
 
+	shares := b.shares(n)
+	if !shares {
+		lost = append(lost, string(pb.CapExecMountCache), string(pb.CapExecMountCacheSharing))
+	}
 	for _, m := range exec.Mounts {
-		if m.MountType != pb.MountType_CACHE {
+		if m.MountType != pb.MountType_CACHE || shares {
 			continue
 		}
 		m.MountType, m.CacheOpt, m.Output = pb.MountType_BIND, nil, int64(pb.SkipOutput)
@@ -89,7 +104,7 @@ func (b *box) seal(n *node) {
 	if !b.exempt(n.exec()) {
 		exec.Meta.Env = b.environ(exec.Meta.Env)
 	}
-	for _, m := range b.wanted(n.exec()) {
+	for _, m := range b.wanted(n) {
 		added := &pb.Mount{
 			Input: n.input(m.tree), Dest: m.Dest, Selector: m.Selector, Readonly: m.Readonly,
 			Output: int64(pb.SkipOutput),
@@ -103,6 +118,24 @@ func (b *box) seal(n *node) {
 		n.op, n.stale = op, true
 	}
 	n.setCaps(caps, lost)
+}
+
+// placeSources gives sources of ADD the places of what stands on them.
+func (g *Graph) placeSources() {
+	for _, n := range g.live() {
+		for _, in := range n.inputs {
+			src := in.node
+			if src.op.GetSource() != nil && isRemote(src.op.GetSource()) && src.places == nil {
+				src.places = n.places
+			}
+		}
+	}
+}
+
+// isRemote tells the sources that ADD makes.
+func isRemote(src *pb.SourceOp) bool {
+	scheme, _, _ := strings.Cut(src.Identifier, "://")
+	return scheme == "http" || scheme == "https" || scheme == "git"
 }
 
 // input returns the index of an input, adding it if need be.

@@ -34,7 +34,7 @@ const (
 	UnknownOp     Kind = "UnknownOp"     // an op, a mount type or a field that this version does not know
 	ReservedMount Kind = "ReservedMount" // an exec mounts at, below or above a Dest of the Sandbox
 	ReservedEnv   Kind = "ReservedEnv"   // an exec gets a variable of the Sandbox from a secret
-	OpenInput     Kind = "OpenInput"     // an op of Sandbox.Keep, or one that Replace brought in, is an exec that is not shut
+	OpenInput     Kind = "OpenInput"     // an op that Replace brought in is an exec that is not shut; Seal does not refuse one of Sandbox.Keep
 )
 
 // Violation is one finding.
@@ -152,11 +152,7 @@ func places(n *node, above map[*node][]*node) []Place {
 		var found []Place
 		var next []*node
 		for _, n := range level {
-			for _, p := range n.places {
-				if len(p.loc.Ranges) > 0 {
-					found = append(found, Place{Info: p.info, Ranges: p.loc.Ranges})
-				}
-			}
+			found = append(found, n.ownPlaces()...)
 			for _, up := range above[n] {
 				if !seen[up] {
 					seen[up] = true
@@ -170,6 +166,17 @@ func places(n *node, above map[*node][]*node) []Place {
 		level = next
 	}
 	return nil
+}
+
+// ownPlaces returns the places that an op itself carries.
+func (n *node) ownPlaces() []Place {
+	var found []Place
+	for _, p := range n.places {
+		if len(p.loc.Ranges) > 0 {
+			found = append(found, Place{Info: p.info, Ranges: p.loc.Ranges})
+		}
+	}
+	return found
 }
 
 // comparePlaces orders by file and position of the first place.
