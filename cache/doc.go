@@ -7,6 +7,7 @@
 //
 //	Input      one thing a build needs, with its Origin (file:line) and Sum
 //	Sum        algorithm and value; made only by ParseSum and its kin
+//	Auth       the credential that a lockfile wants sent for an input: a template
 //	Package    one entry of the prefetch input (Hermeto's JSON)
 //	Plan       all that a set of packages needs, and what is wrong with it
 //	Store      the content-addressed directory of verified blobs
@@ -16,7 +17,7 @@
 // The store on disk (Open):
 //
 //	blobs/sha256/ab/abcd…   one file a blob, named by the sha256 of its bytes, mode 0444
-//	index/h1/ab/abcd…       one line a sum: "sha256:<hex> <size>", named by the sum's value in hex
+//	index/<alg>/ab/abcd…    one line a sum: "sha256:<hex> <size>", named by the sum's value in hex
 //	sumdb/…                 what a checksum database answered (Go toolchains)
 //	views/<key>/            one deps context a project (below)
 //	tmp/                    downloads under way; leftovers of killed processes are swept

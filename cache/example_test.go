@@ -13,7 +13,7 @@ func ExampleParseSum() {
 	for _, text := range []string{
 		"sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", // as npm's lockfiles have it
 		"h1mod:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",  // of a lone go.mod file
-		"md5:d41d8cd98f00b204e9800998ecf8427e",
+		"md4:31d6cfe0d16ae931b73c59d7e0c089c0",
 	} {
 		sum, err := cache.ParseSum(text)
 		if err != nil {
@@ -25,7 +25,7 @@ func ExampleParseSum() {
 	// Output:
 	// sha256 sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 	// h1mod h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=
-	// checksum "md5:d41d8cd98f00b204e9800998ecf8427e": unknown algorithm
+	// checksum "md4:31d6cfe0d16ae931b73c59d7e0c089c0": unknown algorithm
 }
 
 func ExampleManifest_Missing() {

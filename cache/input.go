@@ -56,6 +56,12 @@ type Input struct {
 	Path      string // where the tool looks, relative to deps/<ecosystem>
 	Need      Need
 	Origin    Origin
+
+	// Where the lockfile says that it is: for whoever fetches, and in nothing
+	// that is written. A URL may have a token in it.
+	URL  string `json:"-"` // http or https; "" where the ecosystem derives it
+	Size int64  `json:"-"` // in bytes; 0 where the lockfile does not tell
+	Auth *Auth  `json:"-"` // the credential that the lockfile asks for; nil for none
 }
 
 // ID identifies what is asked for, whatever its content: the fields that a
@@ -110,6 +116,9 @@ const (
 	BadVendor
 	// Outside: something local lies outside the build context.
 	Outside
+	// Weak: a lockfile protects less than it seems, by a checksum of a broken
+	// algorithm or by a credential that is written out. It is a warning.
+	Weak
 )
 
 // String is the line users read: "file:line: subject: cause". What a terminal

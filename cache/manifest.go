@@ -57,7 +57,6 @@ type Blob struct {
 // magic is the first line of a manifest; the number grows with the format.
 const magic = "hermetic-manifest 1"
 
-// Find is the entry of id. The entries must be sorted, as ParseManifest,
 // Resolve completes inputs by what m knows of them: the sum of a toolchain is in
 // no lockfile. Optional ones that m does not have are left out.
 func (m *Manifest) Resolve(inputs []Input) []Input {
@@ -75,7 +74,8 @@ func (m *Manifest) Resolve(inputs []Input) []Input {
 	return out
 }
 
-// Encode and Place leave them.
+// Find is the entry of id. The entries must be sorted, as ParseManifest, Encode
+// and Place leave them.
 func (m *Manifest) Find(id ID) (Entry, bool) {
 	i, ok := slices.BinarySearchFunc(m.Entries, id, func(e Entry, id ID) int { return e.ID.Compare(id) })
 	if !ok {
@@ -123,7 +123,7 @@ func known(s Sum) string {
 // Encode sorts m and writes it in its text format: equal manifests are equal
 // bytes.
 func (m *Manifest) Encode() []byte {
-	slices.SortFunc(m.Packages, comparePackages)
+	slices.SortFunc(m.Packages, Package.Compare)
 	slices.SortFunc(m.Locks, func(a, b Lock) int { return strings.Compare(a.File, b.File) })
 	slices.SortFunc(m.Entries, func(a, b Entry) int { return a.ID.Compare(b.ID) })
 	var b bytes.Buffer
@@ -225,7 +225,7 @@ func (m *Manifest) parseLine(line string) error {
 		if err != nil {
 			return err
 		}
-		if n := len(m.Packages); n > 0 && comparePackages(m.Packages[n-1], p) >= 0 {
+		if n := len(m.Packages); n > 0 && m.Packages[n-1].Compare(p) >= 0 {
 			return errOrder
 		}
 		m.Packages = append(m.Packages, p)
@@ -260,7 +260,6 @@ func (m *Manifest) parseLine(line string) error {
 func parsePackage(s string) (Package, error) {
 	var p Package
 	dec := json.NewDecoder(strings.NewReader(s))
-	dec.DisallowUnknownFields()
 	err := dec.Decode(&p)
 	if _, end := dec.Token(); err != nil || end != io.EOF {
 		return Package{}, fmt.Errorf("package %q: not a package", clip(s))

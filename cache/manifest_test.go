@@ -24,7 +24,7 @@ var strange = []string{
 
 func TestManifestRoundTrip(t *testing.T) {
 	m := &Manifest{
-		Packages: []Package{{"gomod", "."}, {"gomod", "a b/<&>\u2028"}, {"gomod", `q"\`}},
+		Packages: []Package{{Type: "gomod", Path: "."}, {Type: "gomod", Path: "a b/<&>\u2028"}, {Type: "gomod", Path: `q"\`}},
 		Locks:    []Lock{{"go.sum", SumBytes([]byte("1"))}},
 	}
 	for i, s := range strange {
@@ -91,7 +91,7 @@ func TestParseManifestErrors(t *testing.T) {
 		{"package twice", magic + "\npackage {\"type\":\"gomod\",\"path\":\".\"}\npackage {\"path\":\".\",\"type\":\"gomod\"}\n", "m:3: not sorted, or listed twice"},
 		{"all lines", magic + "\n\nblob\nlock\nlock " + zero256 + "\nlock x go.sum\nlock - go.sum\nlock " + zero256 + ` "go.sum` + "\n" +
 			`lock ` + zero256 + ` "go".sum` + "\nlock  " + zero256 + " go.sum\nlock " + zero256 + " go.sum \n" +
-			"package\npackage 1\npackage {}}\npackage {\"type\":\"gomod\",\"x\":1}\npackage {\"type\":\"gomod\"} x\n" +
+			"package\npackage 1\npackage {}}\npackage {\"type\":1}\npackage {\"type\":\"gomod\"} x\n" +
 			input1 + "\n" + input1 + "blobs\n" + input1 + "pack@-1\n" + input1 + "pack@x\n" + input1 + "pack@9223372036854775807\n" +
 			strings.Replace(input1, " 10 ", " -10 ", 1) + "blob\n" + strings.Replace(input1, " 10 ", " 1e3 ", 1) + "blob\n" +
 			strings.Replace(input1, zero256, zeroH1, 1) + "blob\n" + strings.Replace(input1, zero256, "-", 1) + "blob\n" +
@@ -109,7 +109,7 @@ m:11: two spaces, or one at an end
 m:12: package "": not a package
 m:13: package "1": not a package
 m:14: package "{}}": not a package
-m:15: package "{\"type\":\"gomod\",\"x\":1}": not a package
+m:15: package "{\"type\":1}": not a package
 m:16: package "{\"type\":\"gomod\"} x": not a package
 m:17: two spaces, or one at an end
 m:18: place "blobs": want blob or pack@N
@@ -260,7 +260,7 @@ func TestPlace(t *testing.T) {
 	for _, e := range m.Entries {
 		got = append(got, fmt.Sprintf("%s %d+%d", e.Name, e.Pack, e.Blob.Size))
 	}
-	want := []string{"4 0+4", "5 4+0", "6 -1+16384", "7 4+3", "8 7+5", "9 4+3"}
+	want := []string{"4 0+4", "5 4+0", "6 -1+65536", "7 4+3", "8 7+5", "9 4+3"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

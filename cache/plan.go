@@ -2,24 +2,9 @@ package cache
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 	"strings"
 )
-
-// A Package is one entry of the prefetch input: a package manager and the
-// directory it works in, in Hermeto's JSON
-// (https://github.com/hermetoproject/hermeto, "fetch-deps").
-type Package struct {
-	Type string `json:"type"`
-	Path string `json:"path"` // slash-separated, relative to the build context; "." is its root
-}
-
-// String is the package as JSON.
-func (p Package) String() string {
-	b, _ := json.Marshal(p) // two strings always marshal
-	return string(b)
-}
 
 // A Lock is a lockfile that a plan was made from, with the sum of its bytes.
 type Lock struct {
@@ -43,6 +28,7 @@ type Plan struct {
 	Inputs   []Input
 	Env      []EnvVar
 	Problems []Problem // what is wrong with the lockfiles themselves
+	Warnings []Problem // what is accepted, and should be mended: Weak
 }
 
 // Add joins q into p.
@@ -51,6 +37,7 @@ func (p *Plan) Add(q Plan) {
 	p.Locks = append(p.Locks, q.Locks...)
 	p.Inputs = append(p.Inputs, q.Inputs...)
 	p.Problems = append(p.Problems, q.Problems...)
+	p.Warnings = append(p.Warnings, q.Warnings...)
 	for _, v := range q.Env {
 		if !slices.Contains(p.Env, v) {
 			p.Env = append(p.Env, v)
@@ -59,9 +46,10 @@ func (p *Plan) Add(q Plan) {
 }
 
 // Normalize sorts p and drops repetitions. Two lockfiles that promise
-// different content for the same input become a Problem at the second one.
+// different content for the same input become a Problem at the second one, and
+// so do two inputs that want the same place in a layout.
 func (p *Plan) Normalize() {
-	slices.SortFunc(p.Packages, comparePackages)
+	slices.SortFunc(p.Packages, Package.Compare)
 	p.Packages = slices.Compact(p.Packages)
 	slices.SortFunc(p.Locks, func(a, b Lock) int { return compareStrings(a.File, b.File, a.Sum.value, b.Sum.value) })
 	p.Locks = slices.Compact(p.Locks)
@@ -89,7 +77,53 @@ func (p *Plan) Normalize() {
 		first.Need = need
 	}
 	p.Inputs = kept
+	p.Problems = append(p.Problems, collisions(kept)...)
 	p.Problems = SortProblems(p.Problems)
+	p.Warnings = SortProblems(p.Warnings)
+}
+
+// collisions finds inputs that cannot both be in a layout: two at one path, or
+// one that is where another needs a directory.
+func collisions(inputs []Input) []Problem {
+	sorted := slices.Clone(inputs)
+	slices.SortStableFunc(sorted, func(a, b Input) int {
+		return cmp.Or(strings.Compare(a.Ecosystem, b.Ecosystem), comparePaths(a.Path, b.Path), a.Origin.Compare(b.Origin))
+	})
+	var ps []Problem
+	for i, in := range sorted {
+		if i == 0 || in.Path == "" || in.Ecosystem != sorted[i-1].Ecosystem {
+			continue
+		}
+		first := sorted[i-1]
+		switch {
+		case in.Path == first.Path:
+			ps = append(ps, in.Problem(BadLock, "goes where "+first.Subject()+" of "+first.Origin.String()+" goes"))
+		case strings.HasPrefix(in.Path, first.Path+"/"):
+			ps = append(ps, in.Problem(BadLock, "goes below "+first.Subject()+" of "+first.Origin.String()+", which is a file"))
+		default:
+			continue
+		}
+		sorted[i] = first // the next one may collide with it as well
+	}
+	return ps
+}
+
+// comparePaths sorts a directory right before what is in it.
+func comparePaths(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	rank := func(s string) int {
+		switch {
+		case n == len(s):
+			return -2
+		case s[n] == '/':
+			return -1
+		}
+		return int(s[n])
+	}
+	return cmp.Compare(rank(a), rank(b))
 }
 
 // strongest is the need of what two lockfiles ask for.
@@ -101,8 +135,6 @@ func strongest(a, b Need) Need {
 	}
 	return Optional
 }
-
-func comparePackages(a, b Package) int { return compareStrings(a.Type, b.Type, a.Path, b.Path) }
 
 // compareStrings compares pairs: a1 with b1, then a2 with b2.
 func compareStrings(a1, b1, a2, b2 string) int {

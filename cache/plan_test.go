@@ -89,7 +89,7 @@ func TestNormalize(t *testing.T) {
 		return Input{Ecosystem: "gomod", Kind: "zip", Name: name, Version: "v1.0.0", Need: need, Sum: sum, Origin: Origin{file, 1}}
 	}
 	plan := Plan{
-		Packages: []Package{{"gomod", "b"}, {"gomod", "."}, {"gomod", "b"}},
+		Packages: []Package{{Type: "gomod", Path: "b"}, {Type: "gomod", Path: "."}, {Type: "gomod", Path: "b"}},
 		Locks:    []Lock{{"b/go.sum", sumB}, {"b/go.sum", sumB}, {"a/go.sum", sumA}},
 		Env:      []EnvVar{{"B", "2"}, {"A", "1"}},
 		Inputs: []Input{
@@ -101,7 +101,7 @@ func TestNormalize(t *testing.T) {
 		},
 	}
 	want := Plan{
-		Packages: []Package{{"gomod", "."}, {"gomod", "b"}},
+		Packages: []Package{{Type: "gomod", Path: "."}, {Type: "gomod", Path: "b"}},
 		Locks:    []Lock{{"a/go.sum", sumA}, {"b/go.sum", sumB}},
 		Env:      []EnvVar{{"A", "1"}, {"B", "2"}},
 		Inputs: []Input{
@@ -130,8 +130,8 @@ func TestNormalize(t *testing.T) {
 
 func TestPlanAdd(t *testing.T) {
 	p := Plan{Env: []EnvVar{{"A", "1"}}}
-	p.Add(Plan{Env: []EnvVar{{"A", "1"}, {"B", "1"}}, Packages: []Package{{"gomod", "."}}, Inputs: []Input{{Name: "x"}}, Locks: []Lock{{File: "l"}}, Problems: []Problem{{Cause: "c"}}})
-	want := Plan{Env: []EnvVar{{"A", "1"}, {"B", "1"}}, Packages: []Package{{"gomod", "."}}, Inputs: []Input{{Name: "x"}}, Locks: []Lock{{File: "l"}}, Problems: []Problem{{Cause: "c"}}}
+	p.Add(Plan{Env: []EnvVar{{"A", "1"}, {"B", "1"}}, Packages: []Package{{Type: "gomod", Path: "."}}, Inputs: []Input{{Name: "x"}}, Locks: []Lock{{File: "l"}}, Problems: []Problem{{Cause: "c"}}})
+	want := Plan{Env: []EnvVar{{"A", "1"}, {"B", "1"}}, Packages: []Package{{Type: "gomod", Path: "."}}, Inputs: []Input{{Name: "x"}}, Locks: []Lock{{File: "l"}}, Problems: []Problem{{Cause: "c"}}}
 	if diff := cmp.Diff(want, p, equalSums); diff != "" {
 		t.Error(diff)
 	}
@@ -147,7 +147,7 @@ func TestProblemText(t *testing.T) {
 		`a\x1b[31m\n\u2028b\xff�ü: \x00\t'"\`: Problem{Subject: "a\x1b[31m\n\u2028b\xff\ufffdü", Cause: "\x00\t'\"\\"},
 		strings.Repeat("ü", 500) + "…":        Problem{Cause: strings.Repeat("ü", 10_000)},
 		"go.sum:7":                            Origin{"go.sum", 7},
-		`{"type":"gomod","path":"a\"b"}`:      Package{"gomod", `a"b`},
+		`{"type":"gomod","path":"a\"b"}`:      Package{Type: "gomod", Path: `a"b`},
 	} {
 		if got.String() != want {
 			t.Errorf("%q, want %q", got, want)

@@ -150,7 +150,7 @@ func mustHex(t testing.TB, text string) string {
 // viewManifest stores what a view can hold, and lists it: small and large
 // blobs, some of them in two places.
 func viewManifest(s *Store) (*Manifest, error) {
-	m := &Manifest{Packages: []Package{{"gomod", "."}}}
+	m := &Manifest{Packages: []Package{{Type: "gomod", Path: "."}}}
 	for i := range 20 {
 		small := fmt.Appendf(nil, "small %d", i/2)
 		large := bytes.Repeat(fmt.Appendf(nil, "large %d ", i/2), packLimit)

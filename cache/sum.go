@@ -3,6 +3,7 @@ package cache
 import (
 	"bufio"
 	"bytes"
+	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -21,6 +22,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zip"
+	"golang.org/x/crypto/blake2b"
+	"golang.org/x/crypto/blake2s"
 	"golang.org/x/mod/sumdb/dirhash"
 )
 
@@ -34,14 +37,25 @@ type Algorithm string
 const (
 	H1     Algorithm = "h1"
 	H1Mod  Algorithm = "h1mod"
+	SHA224 Algorithm = "sha224"
 	SHA256 Algorithm = "sha256"
 	SHA384 Algorithm = "sha384"
 	SHA512 Algorithm = "sha512"
-	SHA1   Algorithm = "sha1"
+	// BLAKE2b and BLAKE2s are those of the longest value (RFC 7693).
+	BLAKE2b Algorithm = "blake2b"
+	BLAKE2s Algorithm = "blake2s"
+	// SHA1 and MD5 are Weak.
+	SHA1 Algorithm = "sha1"
+	MD5  Algorithm = "md5"
 )
 
+// Weak tells whether people know how to make two contents of one sum.
+func (a Algorithm) Weak() bool { return a == SHA1 || a == MD5 }
+
 // sizes is the length of each algorithm's value in bytes.
-var sizes = map[Algorithm]int{H1: 32, H1Mod: 32, SHA256: 32, SHA384: 48, SHA512: 64, SHA1: 20}
+var sizes = map[Algorithm]int{
+	H1: 32, H1Mod: 32, SHA224: 28, SHA256: 32, SHA384: 48, SHA512: 64, BLAKE2b: 64, BLAKE2s: 32, SHA1: 20, MD5: 16,
+}
 
 // What module zips and go.mod files may measure in bytes, unpacked and packed:
 // the limits of the go command itself (golang.org/x/mod/zip).
@@ -63,7 +77,7 @@ type Sum struct {
 }
 
 // ParseSum reads the notations of lockfiles: "h1:<base64>", "h1mod:<base64>",
-// "sha256:<hex>" (likewise sha1, sha384, sha512), and a single SRI hash,
+// "sha256:<hex>" (likewise the others), and a single SRI hash,
 // "sha512-<base64>" (https://www.w3.org/TR/SRI/).
 func ParseSum(s string) (Sum, error) {
 	sep := strings.IndexAny(s, ":-")
@@ -170,7 +184,6 @@ func (a Algorithm) of(r io.ReaderAt, size int64) (Sum, error) {
 	if err := a.checkSize(size); err != nil {
 		return Sum{}, err
 	}
-	var h hash.Hash
 	switch a {
 	case H1:
 		return h1Zip(r, size)
@@ -182,21 +195,39 @@ func (a Algorithm) of(r io.ReaderAt, size int64) (Sum, error) {
 			return Sum{}, err
 		}
 		return ParseSum("h1mod" + strings.TrimPrefix(text, "h1"))
-	case SHA256:
-		h = sha256.New()
-	case SHA384:
-		h = sha512.New384()
-	case SHA512:
-		h = sha512.New()
-	case SHA1:
-		h = sha1.New()
-	default:
+	}
+	h := a.hash()
+	if h == nil {
 		return Sum{}, errors.New("no checksum to compute")
 	}
 	if _, err := io.Copy(h, io.NewSectionReader(r, 0, size)); err != nil {
 		return Sum{}, err
 	}
 	return Sum{a, string(h.Sum(nil))}, nil
+}
+
+// hash computes a sum of plain bytes; nil where a is no algorithm of these.
+func (a Algorithm) hash() hash.Hash {
+	var h hash.Hash
+	switch a {
+	case SHA224:
+		h = sha256.New224()
+	case SHA256:
+		h = sha256.New()
+	case SHA384:
+		h = sha512.New384()
+	case SHA512:
+		h = sha512.New()
+	case BLAKE2b:
+		h, _ = blake2b.New512(nil) // fails for a long key alone
+	case BLAKE2s:
+		h, _ = blake2s.New256(nil)
+	case SHA1:
+		h = sha1.New()
+	case MD5:
+		h = md5.New()
+	}
+	return h
 }
 
 // h1Zip is dirhash.HashZip over any reader, with a bound on what the zip

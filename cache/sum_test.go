@@ -51,7 +51,7 @@ func TestParseSum(t *testing.T) {
 		{in: "h1mod-" + b32, err: "unknown algorithm"},
 		{in: "h2:" + b32, err: "unknown algorithm"},
 		{in: "H1:" + b32, err: "unknown algorithm"},
-		{in: "md5:d41d8cd98f00b204e9800998ecf8427e", err: "unknown algorithm"},
+		{in: "md4:31d6cfe0d16ae931b73c59d7e0c089c0", err: "unknown algorithm"},
 		{in: "h1:", err: "malformed"},
 		{in: "h1:" + b32[:len(b32)-1], err: "malformed"},
 		{in: "h1:" + b32 + "=", err: "malformed"},
@@ -115,6 +115,32 @@ func TestSumText(t *testing.T) {
 	}
 	if got := (Sum{}).String(); got != "-" {
 		t.Errorf("zero Sum is %q", got)
+	}
+}
+
+// The values are those of Python's hashlib for "abc".
+func TestSumVectors(t *testing.T) {
+	weak := map[Algorithm]bool{"md5": true, "sha1": true}
+	for _, text := range []string{
+		"md5:900150983cd24fb0d6963f7d28e17f72",
+		"sha1:a9993e364706816aba3e25717850c26c9cd0d89d",
+		"sha224:23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7",
+		"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+		"sha384:cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
+		"sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+		"blake2b:ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d17d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925ab92386edd4009923",
+		"blake2s:508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982",
+	} {
+		sum := mustSum(t, text)
+		if err := sum.Check(strings.NewReader("abc"), 3); err != nil || sum.String() != text {
+			t.Errorf("%s: %s, %v", text, sum, err)
+		}
+		if err := sum.Check(strings.NewReader("abd"), 3); err == nil {
+			t.Errorf("%s: is the sum of something else", text)
+		}
+		if sum.Algorithm().Weak() != weak[sum.Algorithm()] {
+			t.Errorf("%s: weak is %v", text, sum.Algorithm().Weak())
+		}
 	}
 }
 

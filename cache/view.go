@@ -20,9 +20,10 @@ import (
 // PackFile is the name of the file in a view that holds the small blobs.
 const PackFile = "pack"
 
-// packLimit is the size below which a blob goes into the pack: go.mod files
-// do, archives do not.
-const packLimit = 16 << 10
+// packLimit is the size below which a blob goes into the pack: go.mod files and
+// small archives do. A build that has nothing to do looks at each file of its
+// contexts.
+const packLimit = 64 << 10
 
 // Place decides where in a view each blob of m is: small ones in the pack, in
 // the order of the entries, equal ones once.

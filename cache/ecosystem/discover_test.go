@@ -148,7 +148,7 @@ func TestDiscoverErrors(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	if diff := cmp.Diff([]string{"gomod"}, Types()); diff != "" {
+	if diff := cmp.Diff([]string{"generic", "gomod"}, Types()); diff != "" {
 		t.Error(diff)
 	}
 	if !slices.Contains(Commands("gomod"), "go") || Commands("cobol") != nil {
@@ -156,7 +156,8 @@ func TestNames(t *testing.T) {
 	}
 	for file, want := range map[string]string{
 		"go.mod": "gomod", "a/b/go.sum": "gomod", "go.work": "gomod", "x/go.work.sum": "gomod", "vendor/modules.txt": "gomod", "a/vendor/modules.txt": "gomod",
-		"": "", "Dockerfile": "", "package-lock.json": "", "xgo.mod": "", "modules.txt": "", "go.mod/x": "",
+		"artifacts.lock.yaml": "generic", "a/artifacts.lock.yaml": "generic",
+		"": "", "Dockerfile": "", "COBOL.lock": "", "xgo.mod": "", "modules.txt": "", "go.mod/x": "",
 	} {
 		if got := Owner(file); got != want {
 			t.Errorf("Owner(%q) = %q, want %q", file, got, want)
@@ -164,8 +165,9 @@ func TestNames(t *testing.T) {
 	}
 	// What plans read, the patterns must select, and those that skip must not drop.
 	base := t.TempDir()
-	want := []string{".dockerignore", "a/go.work", "a/vendor/modules.txt", "go.mod", "go.sum", "testdata/m/go.mod", "vendor/modules.txt"}
-	for _, name := range append([]string{"README", "a/node_modules/go.mod", ".git/go.mod", "vendor/x.go"}, want...) {
+	want := []string{".dockerignore", "a/go.work", "a/vendor/modules.txt", "go.mod", "go.sum", "lock[s]/!*?.yaml", "testdata/m/go.mod", "vendor/modules.txt"}
+	pkgs := []cache.Package{{Type: "generic", Path: "lock[s]", Options: `{"lockfile":"!*?.yaml"}`}, {Type: "gomod", Path: "."}, {Type: "cobol"}}
+	for _, name := range append([]string{"README", "locks/!ab.yaml", "lock[s]/!ab.yaml", "a/node_modules/go.mod", ".git/go.mod", "vendor/x.go"}, want...) {
 		path := filepath.Join(base, name)
 		os.MkdirAll(filepath.Dir(path), 0o755)
 		if err := os.WriteFile(path, nil, 0o644); err != nil {
@@ -176,7 +178,7 @@ func TestNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	some, err := fsutil.NewFilterFS(all, &fsutil.FilterOpt{IncludePatterns: Patterns(), ExcludePatterns: SkippedPatterns()})
+	some, err := fsutil.NewFilterFS(all, &fsutil.FilterOpt{IncludePatterns: Patterns(pkgs...), ExcludePatterns: SkippedPatterns()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,11 +10,13 @@
 // what of a build context to read, Owner for whose lockfile a file is.
 //
 // Each package manager has files of its own; Go modules have gomod.go and the
-// others that begin with "go".
+// others that begin with "go". One more is a type that implements Ecosystem, in
+// the list of all of them, and a backend of its name in the package fetch.
 package ecosystem
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,25 +31,46 @@ import (
 )
 
 // An Ecosystem is what one package manager needs known about it. All methods
-// are pure.
+// are pure. One that also makes up files is a Maker; one that makes up
+// variables, an Environment; one whose packages name their own lockfiles, a
+// Namer.
 type Ecosystem interface {
 	// Type is the package type of the prefetch input.
 	Type() string
-	// Marker is the file name that makes a directory a package of this type.
-	Marker() string
+	// Markers are the file names that make a directory a package of this type.
+	Markers() []string
 	// Patterns are the files, at any depth, that Plan may read.
 	Patterns() []string
-	// Plan reads the lockfiles of the package in dir (slash-separated, "." for
-	// the root of fsys). What is wrong with them becomes Problems of the plan.
-	Plan(fsys fs.FS, dir string, o Options) cache.Plan
-	// Extras makes up the files that belong to inputs without being fetched.
-	Extras(inputs []cache.Input) []cache.File
-	// Env is what the environment of build steps gets on top of the plan's
-	// because these inputs are there.
-	Env(inputs []cache.Input) []cache.EnvVar
 	// Commands are the programs that use the inputs: the names by which a RUN
 	// line shows that it needs them.
 	Commands() []string
+	// Options reads the keys that a package has beside type and path, all of
+	// them given: unknown ones are errors, and all that is wrong is told at
+	// once. The result marshals to what Plan finds in the package's Options, in
+	// a form that is the same for all that mean the same; defaults are left out.
+	Options(keys map[string]json.RawMessage) (any, []error)
+	// Plan reads the lockfiles of a package, whose Path is clean and whose
+	// Options are those that Options returned. What is wrong with the lockfiles
+	// becomes Problems of the plan.
+	Plan(fsys fs.FS, p cache.Package, o Options) cache.Plan
+}
+
+// A Maker makes up the files that belong to inputs without being fetched. Their
+// paths are relative to deps/<type>.
+type Maker interface {
+	Extras(inputs []cache.Input) []cache.File
+}
+
+// An Environment is what build steps get on top of the plan's because these
+// inputs, which may be any ecosystem's, are there.
+type Environment interface {
+	Env(inputs []cache.Input) []cache.EnvVar
+}
+
+// A Namer tells which files of the build context a package names by its
+// options, beside those that Patterns match.
+type Namer interface {
+	Files(p cache.Package) []string
 }
 
 // Options are what a plan depends on besides the lockfiles.
@@ -58,7 +81,7 @@ type Options struct {
 }
 
 // all is every ecosystem, sorted by type.
-var all = []Ecosystem{gomod{}}
+var all = []Ecosystem{generic{}, gomod{}}
 
 // Types lists the package types that this version knows.
 func Types() []string {
@@ -84,16 +107,16 @@ func find(kind string) (Ecosystem, error) {
 func New(fsys fs.FS, pkgs []cache.Package, o Options) cache.Plan {
 	var plan cache.Plan
 	for _, p := range pkgs {
-		e, err := find(p.Type)
-		if err == nil {
-			err = cleanPath(&p)
-		}
-		if err != nil {
+		clean, errs := clean(p)
+		for _, err := range errs {
 			plan.Problems = append(plan.Problems, cache.Problem{Kind: cache.BadLock, Subject: p.String(), Cause: err.Error()})
+		}
+		if len(errs) > 0 {
 			continue
 		}
-		plan.Add(e.Plan(fsys, p.Path, o))
-		plan.Packages = append(plan.Packages, p)
+		e, _ := find(p.Type) // clean found it
+		plan.Add(e.Plan(fsys, clean, o))
+		plan.Packages = append(plan.Packages, clean)
 	}
 	plan.Normalize()
 	return plan
@@ -103,13 +126,17 @@ func New(fsys fs.FS, pkgs []cache.Package, o Options) cache.Plan {
 func Extras(inputs []cache.Input) []cache.File {
 	var files []cache.File
 	for _, e := range all {
+		maker, ok := e.(Maker)
+		if !ok {
+			continue
+		}
 		var own []cache.Input
 		for _, in := range inputs {
 			if in.Ecosystem == e.Type() {
 				own = append(own, in)
 			}
 		}
-		for _, f := range e.Extras(own) {
+		for _, f := range maker.Extras(own) {
 			f.Path = path.Join("deps", e.Type(), f.Path)
 			files = append(files, f)
 		}
@@ -122,7 +149,9 @@ func Extras(inputs []cache.Input) []cache.File {
 func Env(inputs []cache.Input) []cache.EnvVar {
 	var env []cache.EnvVar
 	for _, e := range all {
-		env = append(env, e.Env(inputs)...)
+		if e, ok := e.(Environment); ok {
+			env = append(env, e.Env(inputs)...)
+		}
 	}
 	return env
 }
@@ -150,16 +179,30 @@ func Owner(file string) string {
 }
 
 // Patterns are the files of a build context that plans and Discover may read,
-// in the pattern language of .dockerignore, at any depth.
-func Patterns() []string {
+// in the pattern language of .dockerignore: those at any depth, and those that
+// the packages name.
+func Patterns(pkgs ...cache.Package) []string {
 	out := []string{IgnoreFile}
 	for _, e := range all {
 		for _, p := range e.Patterns() {
 			out = append(out, "**/"+p)
 		}
 	}
+	for _, p := range pkgs {
+		clean, errs := clean(p)
+		if e, _ := find(p.Type); len(errs) == 0 {
+			if n, ok := e.(Namer); ok {
+				for _, name := range n.Files(clean) {
+					out = append(out, patternEscape.Replace(name))
+				}
+			}
+		}
+	}
 	return out
 }
+
+// patternEscape makes a pattern of a file name.
+var patternEscape = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, "!", `\!`)
 
 // IgnoreFile is the file whose patterns Discover honours.
 const IgnoreFile = ".dockerignore"
@@ -200,7 +243,7 @@ func Discover(fsys fs.FS) ([]cache.Package, error) {
 			return nil
 		}
 		for _, e := range all {
-			if d.Name() == e.Marker() && !ignored(name) {
+			if slices.Contains(e.Markers(), d.Name()) && !ignored(name) {
 				pkgs = append(pkgs, cache.Package{Type: e.Type(), Path: path.Dir(name)})
 			}
 		}

@@ -1,8 +1,11 @@
 package ecosystem
 
 import (
+	"bytes"
+	"net/url"
 	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +65,39 @@ func checkProblem(t *testing.T, p cache.Problem) {
 	if p.Kind == 0 || p.Cause == "" || p.Origin.File == "" || p.Origin.Line < 0 || strings.ContainsFunc(p.String(), unicode.IsControl) || len(p.String()) > 20_000 {
 		t.Fatalf("%d %q", p.Kind, p)
 	}
+}
+
+func FuzzArtifacts(f *testing.F) {
+	f.Add([]byte("metadata: {version: \"1.0\"}\nartifacts: [{download_url: \"https://example.com/a\", checksum: \"md5:900150983cd24fb0d6963f7d28e17f72\"}]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		inputs, r := parseArtifacts("artifacts.lock.yaml", data)
+		names, urls := map[string]bool{}, map[string]bool{}
+		for _, in := range inputs {
+			if in.Ecosystem != "generic" || in.Kind != kindFile || in.Name != in.Path || in.Version != "" || in.Need != cache.Required || in.Sum.IsZero() {
+				t.Fatalf("%+v", in)
+			}
+			if !filepath.IsLocal(in.Path) || path.Clean(in.Path) != in.Path || in.Path == "." || strings.ContainsFunc(in.Path, unicode.IsControl) {
+				t.Fatalf("path %q", in.Path)
+			}
+			if u, err := url.Parse(in.URL); err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" || in.Auth != nil && !cache.Private(u) {
+				t.Fatalf("URL %q", in.URL)
+			}
+			if names[in.Name] || urls[in.URL] || in.Origin.Line < 1 || in.Origin.Line > bytes.Count(data, []byte("\n"))+bytes.Count(data, []byte("\r"))+1 {
+				t.Fatalf("%v: %s %s, again or nowhere", in.Origin, in.Name, in.URL)
+			}
+			names[in.Name], urls[in.URL] = true, true
+		}
+		for _, p := range append(r.all(), r.warnings...) {
+			checkProblem(t, p)
+		}
+		if len(r.all()) > maxProblems+1 {
+			t.Fatalf("%d problems", len(r.all()))
+		}
+		again, r2 := parseArtifacts("artifacts.lock.yaml", data)
+		if !reflect.DeepEqual(again, inputs) || !slices.Equal(r2.all(), r.all()) {
+			t.Fatal("read twice, two results")
+		}
+	})
 }
 
 func FuzzVendor(f *testing.F) {

@@ -1,6 +1,7 @@
 package ecosystem
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"path"
@@ -32,8 +33,8 @@ const (
 	downloadDir = "pkg/mod/cache/download"
 )
 
-func (gomod) Type() string   { return "gomod" }
-func (gomod) Marker() string { return "go.mod" }
+func (gomod) Type() string      { return "gomod" }
+func (gomod) Markers() []string { return []string{"go.mod"} }
 
 func (gomod) Patterns() []string {
 	return []string{"go.mod", "go.sum", "go.work", "go.work.sum", "vendor/modules.txt"}
@@ -57,9 +58,13 @@ type goPlan struct {
 	cache.Plan
 }
 
-func (gomod) Plan(fsys fs.FS, dir string, o Options) cache.Plan {
+func (gomod) Options(keys map[string]json.RawMessage) (any, []error) {
+	return nil, readKeys(keys, nil)
+}
+
+func (gomod) Plan(fsys fs.FS, pkg cache.Package, o Options) cache.Plan {
 	p := &goPlan{fsys: fsys, platforms: o.Platforms}
-	main, ok := p.readMod(dir)
+	main, ok := p.readMod(pkg.Path)
 	if !ok {
 		return p.Plan
 	}

@@ -1,7 +1,6 @@
 package ecosystem
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,9 +45,7 @@ func ParsePackages(input string) ([]cache.Package, error) {
 
 // sortPackages sorts packages and drops repetitions.
 func sortPackages(pkgs []cache.Package) []cache.Package {
-	slices.SortFunc(pkgs, func(a, b cache.Package) int {
-		return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.Path, b.Path))
-	})
+	slices.SortFunc(pkgs, cache.Package.Compare)
 	return slices.Compact(pkgs)
 }
 
@@ -134,20 +131,80 @@ func parsePackage(data []byte) (cache.Package, []error) {
 	}
 	p := cache.Package{Type: kind}
 	var errs []error
-	for _, k := range slices.Sorted(maps.Keys(keys)) {
-		if k != "type" && k != "path" {
-			errs = append(errs, fmt.Errorf("key %.80q: not one of type, path", k))
-		}
-	}
 	if keys["path"] != nil {
 		if p.Path, ok = text(keys["path"]); !ok {
 			errs = append(errs, errors.New("path: not a string"))
 		}
 	}
+	delete(keys, "type")
+	delete(keys, "path")
 	if err := cleanPath(&p); err != nil {
 		errs = append(errs, err)
 	}
-	return p, errs
+	return p, append(setOptions(&p, keys), errs...)
+}
+
+// clean is p in the one form of all that mean the same, or what is wrong with
+// it.
+func clean(p cache.Package) (cache.Package, []error) {
+	if _, err := find(p.Type); err != nil {
+		return p, []error{err}
+	}
+	keys := map[string]json.RawMessage{}
+	var errs []error
+	if err := p.DecodeOptions(&keys); err != nil {
+		errs = append(errs, errors.New("options: not a JSON object"))
+	}
+	if err := cleanPath(&p); err != nil {
+		errs = append(errs, err)
+	}
+	return p, append(setOptions(&p, keys), errs...)
+}
+
+// setOptions has the ecosystem of p read keys.
+func setOptions(p *cache.Package, keys map[string]json.RawMessage) []error {
+	e, err := find(p.Type)
+	if err != nil {
+		return []error{err}
+	}
+	options, errs := e.Options(keys)
+	if len(errs) > 0 {
+		return errs
+	}
+	if p.Options, err = cache.CanonicalOptions(options); err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+// readKeys reads the keys of a package into known, which maps the name of each
+// to a pointer as json.Unmarshal takes it. All that is wrong is in the errors.
+func readKeys(given map[string]json.RawMessage, known map[string]any) []error {
+	var errs []error
+	for _, k := range slices.Sorted(maps.Keys(given)) {
+		into, ok := known[k]
+		switch {
+		case !ok:
+			names := append([]string{"type", "path"}, slices.Sorted(maps.Keys(known))...)
+			errs = append(errs, fmt.Errorf("key %.80q: not one of %s", k, strings.Join(names, ", ")))
+		case string(given[k]) != "null" && json.Unmarshal(given[k], into) != nil:
+			errs = append(errs, fmt.Errorf("%s: not %s", k, wanted(into)))
+		}
+	}
+	return errs
+}
+
+// wanted says in words what JSON a pointer takes.
+func wanted(into any) string {
+	switch into.(type) {
+	case *string:
+		return "a string"
+	case *bool:
+		return "true or false"
+	case *[]string:
+		return "a list of strings"
+	}
+	return "of the form that Hermeto takes"
 }
 
 // text reads a JSON string.

@@ -38,10 +38,10 @@ func TestParsePackages(t *testing.T) {
 
 		{in: "", err: "prefetch input: empty"},
 		{in: " \n", err: "prefetch input: empty"},
-		{in: "cobol", err: `prefetch input: package 1: type "cobol": not one of gomod`},
-		{in: "gomod npm", err: `prefetch input: package 1: type "gomod npm": not one of gomod`},
-		{in: `"gomod"`, err: `prefetch input: package 1: type "\"gomod\"": not one of gomod`},
-		{in: strings.Repeat("x", 1<<17), err: `prefetch input: package 1: type "` + strings.Repeat("x", 80) + `": not one of gomod`},
+		{in: "cobol", err: `prefetch input: package 1: type "cobol": not one of TYPES`},
+		{in: "gomod cobol", err: `prefetch input: package 1: type "gomod cobol": not one of TYPES`},
+		{in: `"gomod"`, err: `prefetch input: package 1: type "\"gomod\"": not one of TYPES`},
+		{in: strings.Repeat("x", 1<<17), err: `prefetch input: package 1: type "` + strings.Repeat("x", 80) + `": not one of TYPES`},
 		{in: "[]", err: "prefetch input: no packages"},
 		{in: `{"packages": []}`, err: "prefetch input: no packages"},
 		{in: "{}", err: `prefetch input: package 1: no "type"`},
@@ -56,7 +56,7 @@ func TestParsePackages(t *testing.T) {
 		{in: `{"type": "gomod", "path": null}`, err: "prefetch input: package 1: path: not a string"},
 		{in: `{"type": "gomod", "path": ["."]}`, err: "prefetch input: package 1: path: not a string"},
 		{in: `{"type": "gomod", "PATH": "sub"}`, err: `prefetch input: package 1: key "PATH": not one of type, path`},
-		{in: `{"type": "pip", "requirements_files": ["x"]}`, err: `prefetch input: package 1: type "pip": not one of gomod`},
+		{in: `{"type": "fortran", "requirements_files": ["x"]}`, err: `prefetch input: package 1: type "fortran": not one of TYPES`},
 		{
 			in: `[{"type": "gomod", "path": "/etc"}, null, 1, "gomod", {"type": "gomod", "x": 1, "a": 2, "path": ".."}, {"type": "gomod", "path": "a/../b"}, {"type": "gomod", "path": "a\u0000"}]`,
 			err: `prefetch input: package 1: path "/etc": not a path inside the build context
@@ -70,12 +70,28 @@ prefetch input: package 6: path "a/../b": not a path inside the build context
 prefetch input: package 7: path "a\x00": not a path inside the build context`,
 		},
 		{
-			in: `{"packages": [{"type": "npm"}], "flags": ["cgo-disable", "x", 1, " cgo-disable"], "source": "."}`,
+			in: `{"packages": [{"type": "cobol"}], "flags": ["cgo-disable", "x", 1, " cgo-disable"], "source": "."}`,
 			err: `prefetch input: key "source": not one of packages, flags
 prefetch input: flag "x": not one of cgo-disable, dev-package-managers, force-gomod-tidy, gomod-vendor, gomod-vendor-check
 prefetch input: flag "1": not one of cgo-disable, dev-package-managers, force-gomod-tidy, gomod-vendor, gomod-vendor-check
 prefetch input: flag " cgo-disable": not one of cgo-disable, dev-package-managers, force-gomod-tidy, gomod-vendor, gomod-vendor-check
-prefetch input: package 1: type "npm": not one of gomod`,
+prefetch input: package 1: type "cobol": not one of TYPES`,
+		},
+		{in: "generic", want: []cache.Package{{Type: "generic", Path: "."}}},
+		{in: `{"type": "generic", "lockfile": null}`, want: []cache.Package{{Type: "generic", Path: "."}}},
+		{in: `{"type": "generic", "lockfile": "./artifacts.lock.yaml"}`, want: []cache.Package{{Type: "generic", Path: "."}}},
+		{
+			in:   `[{"type": "generic", "lockfile": "b//c.yaml"}, {"type": "generic"}, {"lockfile": "b/c.yaml", "type": "generic", "path": "."}, {"type": "gomod"}]`,
+			want: []cache.Package{{Type: "generic", Path: "."}, {Type: "generic", Path: ".", Options: `{"lockfile":"b/c.yaml"}`}, {Type: "gomod", Path: "."}},
+		},
+		{
+			in: `[{"type": "generic", "lockfile": 1, "lock": 2}, {"type": "generic", "lockfile": "/x"}, {"type": "generic", "lockfile": "a/../b"}, {"type": "generic", "lockfile": "./"}, {"type": "gomod", "lockfile": "x"}]`,
+			err: `prefetch input: package 1: key "lock": not one of type, path, lockfile
+prefetch input: package 1: lockfile: not a string
+prefetch input: package 2: lockfile "/x": not a path inside the package
+prefetch input: package 3: lockfile "a/../b": not a path inside the package
+prefetch input: package 4: lockfile "./": not a path inside the package
+prefetch input: package 5: key "lockfile": not one of type, path`,
 		},
 		{in: `{"packages": [{"type": "gomod"}], "flags": null}`, err: "prefetch input: flags: not a list"},
 		{in: `{"packages": [{"type": "gomod"}], "flags": {}}`, err: "prefetch input: flags: not a list"},
@@ -86,7 +102,7 @@ prefetch input: package 1: type "npm": not one of gomod`,
 		if err != nil {
 			text = err.Error()
 		}
-		if diff := cmp.Diff(tt.err, text); diff != "" {
+		if diff := cmp.Diff(strings.ReplaceAll(tt.err, "TYPES", strings.Join(Types(), ", ")), text); diff != "" {
 			t.Errorf("%.200s: %s", tt.in, diff)
 		}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -98,6 +114,7 @@ prefetch input: package 1: type "npm": not one of gomod`,
 func FuzzParsePackages(f *testing.F) {
 	f.Add("gomod")
 	f.Add(`{"packages": [{"type": "gomod", "path": "a"}], "flags": ["cgo-disable"]}`)
+	f.Add(`{"type": "generic", "lockfile": "a/b"}`)
 	f.Fuzz(func(t *testing.T, input string) {
 		pkgs, err := ParsePackages(input)
 		if err != nil {

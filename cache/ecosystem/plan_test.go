@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -113,7 +114,7 @@ func (a *archive) packages(t *testing.T) []cache.Package {
 func dump(p cache.Plan) string {
 	var b strings.Builder
 	for _, pkg := range p.Packages {
-		fmt.Fprintln(&b, "package", pkg.Type, pkg.Path)
+		fmt.Fprintln(&b, strings.TrimSpace("package "+pkg.Type+" "+pkg.Path+" "+pkg.Options))
 	}
 	for _, l := range p.Locks {
 		fmt.Fprintf(&b, "lock %s %.8s…\n", l.File, l.Sum.Hex())
@@ -121,6 +122,12 @@ func dump(p cache.Plan) string {
 	for _, in := range p.Inputs {
 		need := []string{cache.Listed: "listed", cache.Required: "required", cache.Optional: "optional"}[in.Need]
 		fmt.Fprintf(&b, "%s %s %s: %s@%s %.10s\n\t%s\n", need, in.Kind, in.Origin, in.Name, in.Version, in.Sum, in.Path)
+		if in.URL != "" {
+			fmt.Fprintf(&b, "\tfrom %s\n", in.URL)
+		}
+		if a := in.Auth; a != nil {
+			fmt.Fprintf(&b, "\twith %q %q %q\n", a.Header, a.User, a.Secret)
+		}
 	}
 	var env []string
 	for _, v := range p.Env {
@@ -129,8 +136,8 @@ func dump(p cache.Plan) string {
 	if len(env) > 0 {
 		fmt.Fprintln(&b, "env", strings.Join(env, " "))
 	}
-	kinds := []string{cache.Missing: "Missing", cache.Corrupt: "Corrupt", cache.Stale: "Stale", cache.BadLock: "BadLock", cache.BadVendor: "BadVendor", cache.Outside: "Outside"}
-	for _, pr := range p.Problems {
+	kinds := []string{cache.Missing: "Missing", cache.Corrupt: "Corrupt", cache.Stale: "Stale", cache.BadLock: "BadLock", cache.BadVendor: "BadVendor", cache.Outside: "Outside", cache.Weak: "Weak"}
+	for _, pr := range slices.Concat(p.Problems, p.Warnings) {
 		fmt.Fprintf(&b, "%s %s\n", kinds[pr.Kind], pr)
 	}
 	return b.String()
@@ -156,9 +163,14 @@ func TestPlan(t *testing.T) {
 func TestNewRefusesPackages(t *testing.T) {
 	plan := New(fstest.MapFS{}, []cache.Package{
 		{Type: "cobol", Path: "."}, {Type: "gomod", Path: "/etc"}, {Type: "gomod", Path: "../x"}, {Type: "gomod", Path: "a/../../x"}, {Type: "gomod", Path: "gone"},
+		{Type: "gomod", Path: ".", Options: `{"x":1}`}, {Type: "generic", Path: ".", Options: `{"lockfile":"../x","y":1}`}, {Type: "generic", Path: ".", Options: "["},
 	}, Options{})
 	want := `package gomod gone
-BadLock {"type":"cobol","path":"."}: type "cobol": not one of gomod
+BadLock generic .: options: not a JSON object
+BadLock {"type":"cobol","path":"."}: type "cobol": not one of ` + strings.Join(Types(), ", ") + `
+BadLock {"type":"generic","path":".","lockfile":"../x","y":1}: key "y": not one of type, path, lockfile
+BadLock {"type":"generic","path":".","lockfile":"../x","y":1}: lockfile "../x": not a path inside the package
+BadLock {"type":"gomod","path":".","x":1}: key "x": not one of type, path
 BadLock {"type":"gomod","path":"../x"}: path "../x": not a path inside the build context
 BadLock {"type":"gomod","path":"/etc"}: path "/etc": not a path inside the build context
 BadLock {"type":"gomod","path":"a/../../x"}: path "a/../../x": not a path inside the build context

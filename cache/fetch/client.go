@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,12 +19,14 @@ import (
 	"unicode"
 
 	"golang.org/x/net/http/httpproxy"
+
+	"github.com/hermetic-build/hermetic/cache"
 )
 
-// A client gets files over HTTP.
+// A client gets files over HTTP and from directories. One serves all backends
+// of a run.
 type client struct {
 	http     *http.Client
-	auth     netrc
 	request  time.Duration // for one try
 	stall    time.Duration // without a byte
 	patience patience
@@ -37,7 +40,13 @@ type transfer struct {
 	url      *url.URL
 	limit    int64                   // bytes; more is an error
 	progress func(done, total int64) // total is -1 while unknown
+	auth     credentials             // nil for none
 }
+
+// credentials are what a request carries to the host of its URL, and to no
+// other: a header of HTTP, or "". They are asked only where nobody on the way
+// can read it.
+type credentials func(u *url.URL) (header, value string)
 
 // A sink takes a transfer; Reset discards what it took, for another try.
 type sink interface {
@@ -54,7 +63,7 @@ type redirectError struct{ text string }
 func (e *redirectError) Error() string { return e.text }
 
 // newClient sets up the network, which costs nothing until it is used.
-func newClient(r *run, auth netrc) (*client, error) {
+func newClient(r *run) (*client, error) {
 	proxyOf, err := httpProxies(r.env)
 	if err != nil {
 		return nil, err
@@ -72,7 +81,6 @@ func newClient(r *run, auth netrc) (*client, error) {
 	}
 	return &client{
 		http:     &http.Client{Transport: transport, CheckRedirect: checkRedirect},
-		auth:     auth,
 		request:  cmp.Or(r.opts.RequestTimeout, 10*time.Minute),
 		stall:    cmp.Or(r.opts.StallTimeout, time.Minute),
 		patience: defaultPatience,
@@ -120,7 +128,11 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	}
 	req.Header.Del("Referer") // a signed URL is a credential
 	if req.URL.Host != via[0].URL.Host {
-		req.Header.Del("Authorization")
+		for name := range req.Header { // any of them may be a credential
+			if name != "User-Agent" {
+				req.Header.Del(name)
+			}
+		}
 	}
 	return nil
 }
@@ -129,6 +141,9 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 // error is a *transferError, a *storeError where dst does not take it, or the
 // cause of ctx's end.
 func (c *client) get(ctx context.Context, t transfer, dst sink) error {
+	if t.url.Scheme == "file" {
+		return t.fromDisk(ctx, dst)
+	}
 	h := c.host(t.url.Host)
 	for try := 1; ; try++ {
 		if err := h.wait(ctx); err != nil {
@@ -185,7 +200,7 @@ func (c *client) try(ctx context.Context, t transfer, dst sink) error {
 	idle := time.AfterFunc(c.stall, func() { cancel(&slowError{"no byte for " + c.stall.String()}) })
 	defer idle.Stop()
 
-	req, err := c.newRequest(ctx, t.url)
+	req, err := t.request(ctx)
 	if err != nil {
 		return err
 	}
@@ -205,24 +220,44 @@ func (c *client) try(ctx context.Context, t transfer, dst sink) error {
 	return copied.copy(ctx, dst, resp.Body)
 }
 
-func (c *client) newRequest(ctx context.Context, u *url.URL) (*http.Request, error) {
-	plain := *u
+// request is the request for t. Credentials travel by https, or not further
+// than this machine.
+func (t transfer) request(ctx context.Context) (*http.Request, error) {
+	plain := *t.url
 	plain.User = nil
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, plain.String(), nil)
 	if err != nil {
-		return nil, &transferError{url: redacted(u), text: "not a URL that can be asked"}
+		return nil, &transferError{url: redacted(t.url), text: "not a URL that can be asked"}
 	}
 	req.Header.Set("User-Agent", "hermetic")
-	if u.Scheme != "https" {
-		return req, nil // parseGOPROXY refuses credentials in such a URL
-	}
-	if u.User != nil {
-		password, _ := u.User.Password()
-		req.SetBasicAuth(u.User.Username(), password)
-	} else if l, ok := c.auth.find(u); ok {
-		req.SetBasicAuth(l.login, l.password)
+	switch {
+	case !cache.Private(t.url):
+	case t.url.User != nil:
+		password, _ := t.url.User.Password()
+		req.SetBasicAuth(t.url.User.Username(), password)
+	case t.auth != nil:
+		if name, value := t.auth(t.url); name != "" {
+			req.Header.Set(name, value)
+		}
 	}
 	return req, nil
+}
+
+// fromDisk gets the file of a file URL.
+func (t transfer) fromDisk(ctx context.Context, dst sink) error {
+	f, err := openRegular(t.url.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &transferError{url: redacted(t.url), text: "no such file", status: http.StatusNotFound}
+	}
+	if err != nil {
+		return &transferError{url: redacted(t.url), text: osCause(err)}
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && info.Size() > t.limit {
+		return &transferError{url: redacted(t.url), text: tooLarge(t.limit)}
+	}
+	return copying{transfer: t, total: info.Size(), alive: func() {}}.copy(ctx, dst, f)
 }
 
 // copying is the way of a body into a sink.
@@ -257,7 +292,15 @@ func (c copying) copy(ctx context.Context, dst io.Writer, body io.Reader) error 
 	}
 }
 
-func tooLarge(limit int64) string { return fmt.Sprintf("larger than %d MB", limit>>20) }
+func tooLarge(limit int64) string {
+	switch {
+	case limit > 0 && limit%(1<<30) == 0:
+		return fmt.Sprintf("larger than %d GB", limit>>30)
+	case limit > 0 && limit%(1<<20) == 0:
+		return fmt.Sprintf("larger than %d MB", limit>>20)
+	}
+	return fmt.Sprintf("larger than %d bytes", limit)
+}
 
 // slowError ends a try that takes too long.
 type slowError struct{ text string }

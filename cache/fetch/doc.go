@@ -22,5 +22,12 @@
 //	sumdb/<name>/sums/<module>@<version>       "h1:…", verified
 //	sumdb/<name>/sums/<module>@<version>.mod   "h1mod:…", verified
 //
+// Files of which the lockfile gives URL and sum need no more than the type
+// files, with a fileSource for what sets a package type apart. What a lockfile
+// wants sent with a request is a template; variables of the environment fill it
+// in when the file is asked for, and nothing keeps the outcome.
+//
+// One more package manager is one more entry of backends.
+//
 // No credential, and no part of a URL that may hold one, is ever in a message.
 package fetch

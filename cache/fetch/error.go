@@ -82,6 +82,12 @@ type unverifiedError struct{ why string }
 
 func (e *unverifiedError) Error() string { return "not fetched: " + e.why }
 
+// authError says why a credential that a lockfile asks for cannot be sent. It
+// does not repeat it.
+type authError struct{ text, hint string }
+
+func (e *authError) Error() string { return e.text }
+
 // isAbsence tells whether nobody has an input, or nobody can vouch for it, as
 // opposed to trouble on the way or content that is wrong.
 func isAbsence(err error) bool {
@@ -157,6 +163,9 @@ func (e *Error) hint(err error) {
 				e.Hints = append(e.Hints, t.hint)
 			}
 		}
+	}
+	if auth, ok := errors.AsType[*authError](err); ok {
+		e.Hints = append(e.Hints, auth.hint)
 	}
 	if _, ok := errors.AsType[*offlineError](err); ok {
 		e.Hints = append(e.Hints, "run once without offline mode")

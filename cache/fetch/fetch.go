@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +28,9 @@ type Options struct {
 	Env func(string) string
 
 	// Mirrors maps a package type to where its inputs are fetched from,
-	// whatever the environment says: for "gomod" a list in GOPROXY syntax.
+	// whatever the environment and the lockfiles say: a list in GOPROXY syntax.
+	// For types whose lockfiles hold URLs, "direct" means these, and a mirror
+	// has a file at its own URL followed by the host and the path of the file's.
 	Mirrors map[string]string
 
 	// Offline means that the store alone must do.
@@ -141,6 +144,10 @@ type run struct {
 	items    []*item
 	backends map[string]backend
 	hashing  chan struct{} // one token for each hash under way
+
+	// What backends share, made when first wanted. A failure is everybody's.
+	client func() (*client, error)
+	logins func() netrc
 }
 
 // A backend knows where the inputs of one package type come from.
@@ -152,8 +159,12 @@ type backend interface {
 	// version. What is wrong with an item stays in it; the error is what stops
 	// everything.
 	fetch(ctx context.Context, unit []*item) error
-	// close lets connections go.
-	close()
+}
+
+// backends make the backend of each package type.
+var backends = map[string]func(*run) backend{
+	"generic": func(r *run) backend { return newFiles(r, fileSource{kind: "generic"}) },
+	"gomod":   func(r *run) backend { return newGomod(r) },
 }
 
 func newRun(s *cache.Store, o Options) *run {
@@ -164,7 +175,18 @@ func newRun(s *cache.Store, o Options) *run {
 	if r.progress == nil {
 		r.progress = silent{}
 	}
-	r.backends = map[string]backend{"gomod": newGomod(r)}
+	r.backends = map[string]backend{}
+	for kind, make := range backends {
+		r.backends[kind] = make(r)
+	}
+	r.client = sync.OnceValues(func() (*client, error) { return newClient(r) })
+	r.logins = sync.OnceValue(func() netrc {
+		logins, note := readNetrc(r.env)
+		if note != "" {
+			r.progress.Note(note)
+		}
+		return logins
+	})
 	return r
 }
 
@@ -233,8 +255,8 @@ func (r *run) fetchMissing(ctx context.Context) error {
 		})
 	}
 	err := g.Wait()
-	for _, b := range r.backends {
-		b.close()
+	if c, e := r.client(); e == nil {
+		c.http.CloseIdleConnections()
 	}
 	return err
 }
@@ -307,6 +329,22 @@ func (r *run) fetchUnit(ctx context.Context, unit []*item) error {
 			r.finish(it, &offlineError{it.err})
 		}
 	}
+	return nil
+}
+
+// settle runs get for a wanted item and keeps its outcome in it; the error is
+// what stops everything.
+func (r *run) settle(ctx context.Context, it *item, get func() error) error {
+	r.progress.Start(it.Input)
+	err := get()
+	if ctx.Err() != nil && err != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil && (ctx.Err() != nil || stopsAll(err)) {
+		r.progress.Finish(it.Input, err)
+		return err
+	}
+	r.finish(it, err)
 	return nil
 }
 

@@ -81,6 +81,19 @@ func (e goEnv) private() (variable, patterns string) {
 	return "GOPRIVATE", e.get("GOPRIVATE")
 }
 
+// usesNetrc tells whether GOAUTH wants .netrc. The note says what else it wants
+// and does not get.
+func (e goEnv) usesNetrc() (use bool, note string) {
+	switch auth := e.get("GOAUTH"); auth {
+	case "off":
+		return false, ""
+	case "", "netrc":
+		return true, ""
+	default:
+		return strings.Contains(";"+strings.ReplaceAll(auth, " ", "")+";", ";netrc;"), "GOAUTH: only netrc and off are understood"
+	}
+}
+
 // goproxy is the GOPROXY list in force.
 func (e goEnv) goproxy(ctx context.Context) (proxyList, error) {
 	text := e.get("GOPROXY")

@@ -35,6 +35,7 @@ type gomod struct {
 // goNetwork is where modules are fetched from.
 type goNetwork struct {
 	client            *client
+	auth              credentials
 	proxies           proxyList
 	variable, private string // what keeps modules from proxies
 }
@@ -91,23 +92,21 @@ func (g *gomod) dial(ctx context.Context) (*goNetwork, error) {
 		}
 		n.variable, n.private = env.private()
 	}
-	auth, note := readNetrc(env)
+	use, note := env.usesNetrc()
 	if note != "" {
 		g.run.progress.Note(note)
 	}
-	if n.client, err = newClient(g.run, auth); err != nil {
-		return nil, err
+	if use {
+		n.auth = g.run.logins().credentials
 	}
-	return n, nil
+	n.client, err = g.run.client()
+	return n, err
 }
 
-// close implements backend.
-func (g *gomod) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.net != nil {
-		g.net.client.http.CloseIdleConnections()
-	}
+// get gets one file from a proxy or a checksum database.
+func (n *goNetwork) get(ctx context.Context, t transfer, dst sink) error {
+	t.auth = n.auth
+	return n.client.get(ctx, t, dst)
 }
 
 // fetch implements backend.
@@ -123,7 +122,7 @@ func (g *gomod) fetch(ctx context.Context, unit []*item) error {
 		}
 	}
 	if zip != nil && zip.state == wanted {
-		if err := g.settle(ctx, zip, func() error { return g.download(ctx, net, zip) }); err != nil {
+		if err := g.run.settle(ctx, zip, func() error { return g.download(ctx, net, zip) }); err != nil {
 			return err
 		}
 	}
@@ -131,7 +130,7 @@ func (g *gomod) fetch(ctx context.Context, unit []*item) error {
 		if it.state != wanted || it == zip {
 			continue
 		}
-		err := g.settle(ctx, it, func() error {
+		err := g.run.settle(ctx, it, func() error {
 			if it.Kind != "mod" {
 				return fmt.Errorf("kind %q: nobody knows where to fetch it", it.Kind)
 			}
@@ -148,22 +147,6 @@ func (g *gomod) fetch(ctx context.Context, unit []*item) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// settle runs get for a wanted item and keeps its outcome in it; the error is
-// what stops everything.
-func (g *gomod) settle(ctx context.Context, it *item, get func() error) error {
-	g.run.progress.Start(it.Input)
-	err := get()
-	if ctx.Err() != nil && err != nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil && (ctx.Err() != nil || stopsAll(err)) {
-		g.run.progress.Finish(it.Input, err)
-		return err
-	}
-	g.run.finish(it, err)
 	return nil
 }
 
@@ -222,26 +205,6 @@ func remotePath(in cache.Input) (below string, limit int64, err error) {
 		limit = modzip.MaxGoMod
 	}
 	return name + "/@v/" + version + "." + in.Kind, limit, nil
-}
-
-// get gets one file over HTTP or from a directory.
-func (n *goNetwork) get(ctx context.Context, t transfer, dst sink) error {
-	if t.url.Scheme != "file" {
-		return n.client.get(ctx, t, dst)
-	}
-	f, err := openRegular(t.url.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &transferError{url: redacted(t.url), text: "no such file", status: 404}
-	}
-	if err != nil {
-		return &transferError{url: redacted(t.url), text: osCause(err)}
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err == nil && info.Size() > t.limit {
-		return &transferError{url: redacted(t.url), text: tooLarge(t.limit)}
-	}
-	return copying{transfer: t, total: info.Size(), alive: func() {}}.copy(ctx, dst, f)
 }
 
 // openRegular opens a file, and nothing that waits for somebody to write to it.

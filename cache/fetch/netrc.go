@@ -15,31 +15,21 @@ type login struct{ machine, login, password string }
 // netrc is a .netrc file: credentials by machine.
 type netrc []login
 
-// readNetrc reads the file that NETRC names, else ~/.netrc, as far as GOAUTH
-// wants it. The note says what cannot be honoured.
-func readNetrc(e goEnv) (n netrc, note string) {
-	switch auth := e.get("GOAUTH"); auth {
-	case "off":
-		return nil, ""
-	case "", "netrc":
-	default:
-		note = "GOAUTH: only netrc and off are understood"
-		if !strings.Contains(";"+strings.ReplaceAll(auth, " ", "")+";", ";netrc;") {
-			return nil, note
-		}
-	}
-	name := e.env("NETRC")
-	if name == "" && e.env("HOME") != "" {
-		name = filepath.Join(e.env("HOME"), ".netrc")
+// readNetrc reads the file that NETRC names, else ~/.netrc. The note says what
+// cannot be honoured.
+func readNetrc(env func(string) string) (n netrc, note string) {
+	name := env("NETRC")
+	if name == "" && env("HOME") != "" {
+		name = filepath.Join(env("HOME"), ".netrc")
 	}
 	if name == "" {
-		return nil, note
+		return nil, ""
 	}
 	data, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, "credentials are not used: " + err.Error()
 	}
-	return parseNetrc(string(data)), note
+	return parseNetrc(string(data)), ""
 }
 
 // parseNetrc reads "machine NAME login NAME password WORD" in any arrangement
@@ -84,6 +74,15 @@ func parseNetrc(data string) netrc {
 		}
 	}
 	return out
+}
+
+// credentials implements credentials.
+func (n netrc) credentials(u *url.URL) (header, value string) {
+	l, ok := n.find(u)
+	if !ok {
+		return "", ""
+	}
+	return basic(l.login, l.password)
 }
 
 // find is the first login for the server of u: "host:port", else the host.

@@ -30,7 +30,7 @@ type fetchOptions struct {
 // register adds the flags that prefetch and build share.
 func (o *fetchOptions) register(flags *pflag.FlagSet) {
 	flags.StringVar(&o.input, "input", "", "the packages to fetch for, `JSON|FILE` as Hermeto takes it (default: all that CONTEXT has)")
-	flags.Var(&o.mirrors, "mirror", "fetch packages of a type from here, for gomod a list as in GOPROXY")
+	flags.Var(&o.mirrors, "mirror", "fetch packages of a type from here, a list as in GOPROXY")
 	flags.BoolVar(&o.offline, "offline", false, "use what the store has, and no network")
 	flags.BoolVar(&o.verify, "verify", false, "read all that the store has, and fetch again what is damaged")
 	flags.StringVar(&o.store, "store", "", "keep what is fetched in `DIR` (default: $HERMETIC_STORE, else hermetic in the user's cache directory)")
@@ -135,6 +135,9 @@ func (p *program) soundPlan(c *buildContext, input string, platforms []string) (
 		p.say("%s: no lockfile of %s; the deps context is empty", c.name, strings.Join(ecosystem.Types(), ", "))
 	}
 	plan := ecosystem.New(c.fs(), pkgs, ecosystem.Options{Platforms: platforms})
+	for _, warning := range plan.Warnings {
+		p.say("warning: %s", warning)
+	}
 	if len(plan.Problems) == 0 {
 		return plan, nil
 	}

@@ -66,7 +66,7 @@ func (m *mirror) add(t *testing.T, name, archive string) {
 func (m *mirror) addNoise(t *testing.T, name string) {
 	t.Helper()
 	path, _, _ := strings.Cut(name, "@")
-	noise := make([]byte, 40<<10)
+	noise := make([]byte, 100<<10)
 	rand.NewChaCha8(sha256.Sum256([]byte(name))).Read(noise)
 	m.publish(t, name, []file{
 		{name: "code.go", data: fmt.Appendf(nil, "package %s\n\nconst Name = %q\n", filepath.Base(path), name)},
