@@ -52,6 +52,17 @@ var Rules = []Rule{
 		Reach: Direct,
 	},
 	{
+		Name:  "rules, policies and scripts are pure",
+		From:  []string{"./frontend/preflight", "./frontend/policy", "./frontend/script"},
+		To:    []string{"context", "log/...", "math/rand/...", "net", "net/http/...", "os/..."},
+		Reach: Direct,
+	},
+	{
+		Name: "policies and scripts know nothing of rules",
+		From: []string{"./frontend/policy", "./frontend/script"},
+		To:   []string{"./frontend/preflight", "./llbgen/..."},
+	},
+	{
 		Name: "the cache knows nothing of BuildKit",
 		From: []string{"./cache/..."},
 		To:   []string{"./llbgen/...", "./frontend/...", "github.com/moby/buildkit/..."},
