@@ -10,7 +10,8 @@ HERMETIC_LAB ?= $(CURDIR)/.lab
 export HERMETIC_LAB
 
 LAB_BIN := $(HERMETIC_LAB)/bin
-IMAGE := dist/hermetic-frontend.oci.tar
+IMAGE ?= dist/hermetic-frontend.oci.tar
+POLICY ?=
 BUILDKIT := github.com/moby/buildkit
 FETCH := github.com/hermetic-build/hermetic/cache/fetch
 
@@ -24,7 +25,7 @@ CLI_LDFLAGS = $(LDFLAGS) -X '$(FETCH).DefaultGOPROXY=$(shell go env GOPROXY)' \
 .DEFAULT_GOAL := bin
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: bin
 bin: ## build bin/hermetic and bin/hermetic-frontend
@@ -35,8 +36,8 @@ bin: ## build bin/hermetic and bin/hermetic-frontend
 FRONTENDS := $(PLATFORMS:%=bin/frontend/%)
 
 .PHONY: image $(FRONTENDS)
-image: $(FRONTENDS) ## build the frontend's image for all platforms, dist/hermetic-frontend.oci.tar
-	go run ./internal/mkimage -o $(IMAGE) $(foreach p,$(PLATFORMS),$(p)=bin/frontend/$(p))
+image: $(FRONTENDS) ## build the frontend's image for all platforms, dist/hermetic-frontend.oci.tar; POLICY=file puts a policy in
+	go run ./internal/mkimage -o $(IMAGE) $(if $(POLICY),-policy $(POLICY)) $(foreach p,$(PLATFORMS),$(p)=bin/frontend/$(p))
 
 $(FRONTENDS): bin/frontend/%:
 	GOOS=$(word 1,$(subst /, ,$*)) GOARCH=$(word 2,$(subst /, ,$*)) $(BUILD) -ldflags "$(LDFLAGS)" -o $@ ./cmd/hermetic-frontend
@@ -61,6 +62,10 @@ lab: setup image ## prepare everything that builds in tests need
 .PHONY: test
 test: setup bin image ## run all tests; installs what they need
 	go test -timeout 50m ./...
+
+.PHONY: conformance
+conformance: setup image ## run BuildKit's own Dockerfile tests against upstream's frontend and ours
+	go run ./test/conformance $(if $(RUN),-run '$(RUN)')
 
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME

@@ -6,26 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
+	"os"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
 	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/hermetic-build/hermetic/cache"
-	"github.com/hermetic-build/hermetic/cache/ecosystem"
+	"github.com/hermetic-build/hermetic/frontend/policy"
 	"github.com/hermetic-build/hermetic/frontend/preflight"
 	"github.com/hermetic-build/hermetic/llbgen"
 )
 
-// ReportKey is the key of the result's metadata that holds the report, a JSON
-// list of findings. Keys of this prefix reach the client as part of the
-// exporter's response.
-const ReportKey = "frontend.hermetic.findings"
+// Keys of the result's metadata. Keys of this prefix reach the client as part
+// of the exporter's response.
+const (
+	// FindingsKey holds the findings, a JSON list.
+	FindingsKey = "frontend.hermetic.findings"
+	// ReportKey holds the whole report, a JSON object: the level, what keeps the
+	// build from the next one, exceptions, findings, inputs.
+	ReportKey = "frontend.hermetic.report"
+)
 
 // build is one build on its way through the frontend.
 type build struct {
@@ -44,6 +48,12 @@ type build struct {
 	images map[string]bool            // images asked for without a digest
 	report *preflight.Report
 	source *dockerui.Source
+	tree   *pb.Definition // the layout; nil where there is none
+
+	registries *policy.Terms   // what the organisation says of images
+	barred     map[string]bool // images that it does not allow
+	local      map[string]bool // names of the client's directories that are read
+	gitmodules []byte          // of the build context
 }
 
 // Build is the frontend (a gateway client.BuildFunc). The result is that of
@@ -55,10 +65,15 @@ func Build(ctx context.Context, c client.Client) (*client.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.policy, err = readPolicy(policy.File); err != nil {
+		return nil, err
+	}
 	b := &build{
 		cfg: cfg, ready: make(chan struct{}), report: &preflight.Report{},
 		keep: map[digest.Digest]struct{}{}, own: map[digest.Digest]struct{}{}, images: map[string]bool{},
+		barred: map[string]bool{}, local: map[string]bool{},
 	}
+	b.registries, _ = policy.Combine(policy.Inputs{Policy: cfg.policy, Now: time.Now()})
 	b.client = &sealingClient{Client: c, build: b, locals: map[[32]byte]*client.Result{}}
 	if b.ui, err = dockerui.NewClient(b.client); err != nil {
 		return nil, err
@@ -94,10 +109,11 @@ func (b *build) finish(ctx context.Context, res *client.Result, err error) (*cli
 			err = perr
 		}
 	}
-	b.addImages()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.report.Sort()
+	b.addImages()
+	b.report.Local = b.locals()
+	b.report.Close()
 	b.warn(ctx)
 	if found := b.report.Err(); found != nil {
 		return nil, b.draw(found, b.report.Of(preflight.Error))
@@ -105,82 +121,34 @@ func (b *build) finish(ctx context.Context, res *client.Result, err error) (*cli
 	if err != nil {
 		return nil, err
 	}
+	return res, b.attach(res)
+}
+
+// attach puts the report into the metadata of a result.
+func (b *build) attach(res *client.Result) error {
 	text, err := json.Marshal(append([]preflight.Finding{}, b.report.Findings...))
 	if err != nil {
-		return nil, err
+		return err
+	}
+	res.AddMeta(FindingsKey, text)
+	if text, err = json.Marshal(b.report); err != nil {
+		return err
 	}
 	res.AddMeta(ReportKey, text)
-	return res, nil
+	return nil
 }
 
-// prepare is all that must be known before a RUN may start.
-func (b *build) prepare(ctx context.Context) (llbgen.Sandbox, error) {
-	var lockfiles fs.FS
-	var d *deps
-	var g errgroup.Group
-	g.Go(func() error {
-		src, err := b.ui.ReadEntrypoint(ctx, "Dockerfile")
-		b.mu.Lock()
-		b.source = src
-		b.mu.Unlock()
-		return err
-	})
-	g.Go(func() (err error) {
-		lockfiles, err = b.lockfiles(ctx)
-		return err
-	})
-	g.Go(func() (err error) {
-		d, err = b.readDeps(ctx)
-		return err
-	})
-	if err := g.Wait(); err != nil {
-		return llbgen.Sandbox{}, err
+// readPolicy reads the organisation's policy; nil where there is none. One that
+// cannot be read stops the build.
+func readPolicy(name string) (*policy.Policy, error) {
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	req := preflight.Request{
-		Dockerfile: preflight.Dockerfile{Name: b.cfg.filename, Data: b.source.Data},
-		Context:    lockfiles, Input: b.cfg.input, Platforms: b.cfg.platforms,
-		BuildArgs: b.cfg.args, Target: b.cfg.target, Contexts: b.cfg.contexts,
-	}
-	if d != nil {
-		req.Deps = &d.Deps
-	}
-	report, err := preflight.Run(req)
 	if err != nil {
-		return llbgen.Sandbox{}, err
+		return nil, fmt.Errorf("policy: %w", err)
 	}
-	b.mu.Lock()
-	b.report.Plan = report.Plan
-	b.report.Add(report.Findings...)
-	b.report.Add(b.optionFindings()...)
-	b.mu.Unlock()
-	if err := report.Err(); err != nil || d == nil {
-		return llbgen.Sandbox{}, err
-	}
-	return b.mount(ctx, d, req, report.Plan)
-}
-
-// mount verifies the deps context and makes the sandbox that carries it.
-func (b *build) mount(ctx context.Context, d *deps, req preflight.Request, plan cache.Plan) (llbgen.Sandbox, error) {
-	env := append(slices.Clone(plan.Env), ecosystem.Env(plan.Inputs)...)
-	if d.Tree() {
-		env = d.Env
-	}
-	step, err := b.layout(ctx, d, plan.Inputs, env)
-	if err != nil {
-		return llbgen.Sandbox{}, err
-	}
-	problems, err := b.verify(ctx, step)
-	if err != nil {
-		return llbgen.Sandbox{}, fmt.Errorf("deps context: %w", err)
-	}
-	found := &preflight.Report{}
-	if err := found.Problems(req, problems); err != nil {
-		return llbgen.Sandbox{}, err
-	}
-	b.mu.Lock()
-	b.report.Add(found.Findings...)
-	b.mu.Unlock()
-	return box(step.tree, env), found.Err()
+	return policy.ParsePolicy(name, data, preflight.RuleSet())
 }
 
 // ownSource takes note of the sources of a remote build context: the client
@@ -203,4 +171,19 @@ func (b *build) unpinned(ref string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.images[ref] = true
+}
+
+// disallow takes note of an image that the policy does not allow.
+func (b *build) disallow(ref string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.barred[ref] = true
+}
+
+// add takes findings into the report.
+func (b *build) add(found []preflight.Finding) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.report.Add(found...)
+	b.report.Sort()
 }

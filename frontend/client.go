@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
@@ -56,12 +57,16 @@ func (c *sealingClient) Solve(ctx context.Context, req client.SolveRequest) (*cl
 	if req.Definition == nil || len(req.Definition.Def) == 0 {
 		return c.Client.Solve(ctx, req)
 	}
-	plain, err := isPlain(req.Definition)
+	src, err := onlySource(req.Definition)
 	if err != nil {
 		return nil, err
 	}
-	if plain {
+	if src != nil {
+		c.build.reads(src)
 		return c.solveOnce(ctx, req)
+	}
+	if ctx.Value(preparing{}) != nil && !runs(req.Definition) {
+		return c.Client.Solve(ctx, req) // a remote context that is unpacked; nothing may wait for itself
 	}
 	sealed, err := c.build.seal(ctx, req.Definition)
 	if err != nil {
@@ -71,17 +76,29 @@ func (c *sealingClient) Solve(ctx context.Context, req client.SolveRequest) (*cl
 	return c.Client.Solve(ctx, req)
 }
 
-// isPlain tells whether a graph is one source and nothing else: how the
-// Dockerfile, ignore files and remote contexts are read.
-func isPlain(def *pb.Definition) (bool, error) {
+// onlySource is the source that a graph consists of; nil where there is more
+// to it. That is how the Dockerfile, ignore files and remote contexts are read.
+func onlySource(def *pb.Definition) (*pb.SourceOp, error) {
 	if len(def.Def) != 2 {
-		return false, nil
+		return nil, nil
 	}
 	var op pb.Op
 	if err := op.UnmarshalVT(def.Def[0]); err != nil {
-		return false, fmt.Errorf("definition: %w", err)
+		return nil, fmt.Errorf("definition: %w", err)
 	}
-	return op.GetSource() != nil, nil
+	return op.GetSource(), nil
+}
+
+// runs tells whether a graph has anything but sources and what files are made
+// of them.
+func runs(def *pb.Definition) bool {
+	for _, data := range def.Def {
+		var op pb.Op
+		if op.UnmarshalVT(data) != nil || op.Op != nil && op.GetSource() == nil && op.GetFile() == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // solveOnce solves a graph of one local source, and answers from memory when
@@ -107,8 +124,14 @@ func (c *sealingClient) solveOnce(ctx context.Context, req client.SolveRequest) 
 // ResolveImageConfig implements client.Client; it takes note of images that
 // are asked for by tag, under the names that variables expand to.
 func (c *sealingClient) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
-	if opt.OCILayoutOpt == nil && !strings.Contains(ref, "@") {
-		c.build.unpinned(ref)
+	if opt.OCILayoutOpt == nil {
+		if !c.build.registries.AllowsRegistry(ref) {
+			c.build.disallow(ref)
+			return "", "", nil, fmt.Errorf("DisallowedRegistry: %s: not one of those that the policy lists", ref)
+		}
+		if !strings.Contains(ref, "@") {
+			c.build.unpinned(ref)
+		}
 	}
 	return c.Client.ResolveImageConfig(ctx, ref, opt)
 }
@@ -151,26 +174,48 @@ func (b *build) keepInput(name string, def *pb.Definition) error {
 	return nil
 }
 
-// seal waits for the preflight and seals one graph.
+// seal waits for the preflight and seals one graph. The files that it copies
+// from directories of the client are looked for meanwhile.
 func (b *build) seal(ctx context.Context, def *pb.Definition) (*pb.Definition, error) {
+	g, err := llbgen.Decode(def)
+	if err != nil {
+		return nil, err
+	}
+	files := b.lookForFiles(ctx, g)
 	box, err := b.sandbox(ctx)
 	if _, found := errors.AsType[*preflight.Errors](err); found {
-		_ = b.judge(box.Check(def)) // the report takes in what the graph alone shows
+		_ = b.judge(g.Check(box)) // the report takes in what the graph alone shows
+		select {
+		case found := <-files:
+			b.add(found)
+		case <-time.After(filesAfter):
+		}
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := b.serve(ctx, g); err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
 	box.Keep = maps.Clone(b.keep)
 	b.mu.Unlock()
-	if err := b.judge(box.Check(def)); err != nil {
+	b.add(<-files)
+	if err := b.judge(g.Check(box)); err != nil {
 		return nil, err
 	}
-	sealed, err := llbgen.Seal(def, box)
+	err = g.Seal(box)
 	if ve, ok := errors.AsType[*llbgen.ViolationError](err); ok {
 		if found := b.judge(ve.Violations); found != nil {
 			return nil, found
 		}
 	}
-	return sealed, err
+	if err != nil || len(def.Def) == 0 {
+		return def, err
+	}
+	return g.Encode()
 }
+
+// filesAfter is how long an error waits for what may be said of files as well:
+// a large build context takes long to arrive.
+const filesAfter = 2 * time.Second

@@ -1,30 +1,37 @@
 package frontend
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/frontend/gateway/client"
+
+	"github.com/hermetic-build/hermetic/frontend/policy"
 )
 
 // Names of the options that a build gives its frontend. Those of the client
 // are defined in BuildKit's frontend/dockerui, unexported there.
 const (
-	buildArg     = "build-arg:"
-	keyInput     = buildArg + "HERMETIC_INPUT"
-	ownArgs      = buildArg + "HERMETIC_"
-	keyCmdline   = "cmdline"
-	keyFilename  = "filename"
-	keyTarget    = "target"
-	keyPlatform  = "platform"
-	keyRequestID = "requestid"
-	keyNetwork   = "force-network-mode"
-	keyContext   = "context"
-	keyNamed     = "context:"
-	keyDeps      = keyNamed + DepsContext
-	keySessionID = "local-sessionid:"
+	buildArg      = "build-arg:"
+	keyInput      = buildArg + "HERMETIC_INPUT"
+	ownArgs       = buildArg + "HERMETIC_"
+	keyCmdline    = "cmdline"
+	keyFilename   = "filename"
+	keyTarget     = "target"
+	keyPlatform   = "platform"
+	keyRequestID  = "requestid"
+	keyNetwork    = "force-network-mode"
+	keyContext    = "context"
+	keyNamed      = "context:"
+	keyDeps       = keyNamed + DepsContext
+	keySessionID  = "local-sessionid:"
+	keyProvenance = "attest:provenance"
+	keyContextKey = "contextkey"
+	keyFileKey    = "dockerfilekey"
 )
 
 // DepsContext is the name of the build context that carries the cache.
@@ -44,6 +51,8 @@ const OutputDir = depsMount + "/" + outputName
 // config is what the options of a build mean to us, parsed once.
 type config struct {
 	filename  string
+	context   string // where the build context is; "" for a directory of the client
+	file      string // name of the client's directory that has the Dockerfile
 	target    string
 	input     string // the prefetch input, "" for none
 	request   string // the subrequest, "" for a build
@@ -52,6 +61,9 @@ type config struct {
 	platforms []string
 	args      map[string]string
 	contexts  []string // names of named contexts, in lower case
+	remotes   []string // where those named contexts are that are no directories
+	policy    *policy.Policy
+	fullSteps bool // the client wants all steps of the build in its provenance
 }
 
 // parseConfig reads the options; those it does not know are upstream's.
@@ -61,10 +73,9 @@ func parseConfig(opts client.BuildOpts) (config, error) {
 		filename: o[keyFilename], target: o[keyTarget], input: o[keyInput], request: o[keyRequestID],
 		network: o[keyNetwork], deps: o[keyDeps], args: map[string]string{},
 	}
-	if c.filename == "" {
-		c.filename = "Dockerfile"
-	}
-	c.filename = path.Clean(c.filename)
+	c.filename = path.Clean(cmp.Or(c.filename, "Dockerfile"))
+	c.context = o[cmp.Or(o[keyContextKey], keyContext)]
+	c.file = cmp.Or(o[keyFileKey], dockerui.DefaultLocalNameDockerfile)
 	for k, v := range o {
 		if name, ok := strings.CutPrefix(k, buildArg); ok {
 			c.args[name] = v
@@ -72,11 +83,13 @@ func parseConfig(opts client.BuildOpts) (config, error) {
 		if name, ok := strings.CutPrefix(k, keyNamed); ok && k != keyDeps {
 			name, _, _ = strings.Cut(name, "::") // a platform
 			c.contexts = append(c.contexts, strings.ToLower(name))
+			c.remotes = append(c.remotes, v)
 		}
 		if name, ok := strings.CutPrefix(k, ownArgs); ok && k != keyInput {
 			return config{}, fmt.Errorf("build-arg HERMETIC_%s: not known; the only one is HERMETIC_INPUT", name)
 		}
 	}
+	c.fullSteps = wantsSteps(o)
 	for _, w := range opts.Workers {
 		for _, p := range w.Platforms {
 			c.platforms = append(c.platforms, p.OS+"/"+p.Architecture)
@@ -89,6 +102,13 @@ func parseConfig(opts client.BuildOpts) (config, error) {
 		}
 	}
 	return c, nil
+}
+
+// wantsSteps tells whether the provenance that the client asks for lists the
+// steps of the build: mode=max, which is also the default of the daemon.
+func wantsSteps(opts map[string]string) bool {
+	attrs, ok := opts[keyProvenance]
+	return ok && !strings.Contains(attrs, "mode=min") && !strings.Contains(attrs, "disabled=true")
 }
 
 // forUpstream is a copy of the options as upstream's builder gets them. The

@@ -15,10 +15,14 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/util/grpcerrors"
 	fstypes "github.com/tonistiigi/fsutil/types"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 
+	"github.com/hermetic-build/hermetic/cache"
 	"github.com/hermetic-build/hermetic/cache/ecosystem"
+	"github.com/hermetic-build/hermetic/frontend/preflight"
 )
 
 // maxLockfile bounds what is read of one file of a context.
@@ -30,15 +34,17 @@ const readChunk = 8 << 20
 
 // lockfiles is the build context as an fs.FS of its lockfiles. Of a local
 // context nothing else is transferred; a remote one is fetched whole, as the
-// build does anyway. The second result are the ops of a remote context.
-func (b *build) lockfiles(ctx context.Context) (fs.FS, error) {
+// build does anyway. pkgs are the packages that are known: their options may
+// name lockfiles that no pattern finds.
+func (b *build) lockfiles(ctx context.Context, pkgs []cache.Package) (fs.FS, error) {
 	st, local, err := b.mainContext(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if local {
+		b.readsLocal(dockerui.DefaultLocalNameContext)
 		opts := []llb.LocalOption{
-			llb.IncludePatterns(ecosystem.Patterns()),
+			llb.IncludePatterns(append(ecosystem.Patterns(pkgs...), preflight.Patterns...)),
 			llb.ExcludePatterns(ecosystem.SkippedPatterns()),
 			llb.SharedKeyHint("hermetic-lockfiles"),
 			dockerui.WithInternalName("load lockfiles of the build context"),
@@ -51,18 +57,33 @@ func (b *build) lockfiles(ctx context.Context) (fs.FS, error) {
 		return nil, err
 	}
 	f := newRefFS(ctx, ref)
-	if local {
-		err = f.preload()
+	if !local {
+		return f, nil
 	}
-	return f, err
+	if err := f.preload(); grpcerrors.Code(err) == codes.NotFound {
+		return noFiles{}, nil // the client sends no context; the build fails if it needs one
+	} else if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// noFiles is a context without files.
+type noFiles struct{}
+
+// Open implements fs.FS.
+func (noFiles) Open(name string) (fs.File, error) {
+	if name == "." {
+		return &dirFile{info: info{&fstypes.Stat{Path: ".", Mode: uint32(fs.ModeDir | 0o755)}}}, nil
+	}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
 // mainContext is the build context where it is remote; local tells that it is
 // a directory of the client.
 func (b *build) mainContext(ctx context.Context) (st *llb.State, local bool, err error) {
-	opt := b.client.BuildOpts().Opts[keyContext]
-	_, git, _ := dockerui.DetectGitContext(opt, nil) // its error is told by MainContext
-	_, _, http := dockerui.DetectHTTPContext(opt)
+	_, git, _ := dockerui.DetectGitContext(b.cfg.context, nil) // its error is told by MainContext
+	_, _, http := dockerui.DetectHTTPContext(b.cfg.context)
 	if !git && !http {
 		inputs, err := b.client.Inputs(ctx)
 		if err != nil {
@@ -198,6 +219,18 @@ func (f *refFS) read(name string, size int64) ([]byte, error) {
 		data = append(data, chunk...)
 	}
 	return data, nil
+}
+
+// Stat implements fs.StatFS: it reads no file.
+func (f *refFS) Stat(name string) (fs.FileInfo, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrInvalid}
+	}
+	st, err := f.stat(name)
+	if err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return info{st}, nil
 }
 
 // stat finds a file in the listing of its directory: the daemon's errors for

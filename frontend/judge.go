@@ -3,6 +3,8 @@ package frontend
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/gateway/client"
@@ -10,6 +12,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/frontend/policy"
 	"github.com/hermetic-build/hermetic/frontend/preflight"
 	"github.com/hermetic-build/hermetic/llbgen"
 )
@@ -37,36 +40,60 @@ var rules = map[llbgen.Kind]*preflight.Rule{
 	llbgen.UnknownOp:        preflight.BuildOp,
 	llbgen.ReservedMount:    preflight.ReservedMount,
 	llbgen.ReservedEnv:      preflight.ReservedMount,
-	llbgen.OpenInput:        preflight.NestedFrontend,
+	llbgen.OpenInput:        preflight.OpenInput,
 }
 
 // judge turns what a graph breaks into findings. The error has those that stop
 // the build.
 func (b *build) judge(vs []llbgen.Violation) error {
-	found := &preflight.Report{}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	var found []preflight.Finding
+	failed := b.report.Err() != nil
 	for _, v := range vs {
 		rule, ok := rules[v.Kind]
 		if v.Kind == llbgen.Network && b.cfg.network == "host" {
 			continue // said once, of the option: optionFindings
 		}
-		if _, own := b.own[v.Digest]; !ok || own {
+		if _, own := b.own[v.Digest]; !ok || own || v.Kind == llbgen.RemoteSource && b.isContext(v.Subject) {
 			continue
 		}
-		f := preflight.Finding{Rule: rule, Origin: cache.Origin{File: b.cfg.filename}, Subject: v.Name, Cause: v.Detail}
-		if len(v.Places) > 0 && len(v.Places[0].Ranges) > 0 {
-			r := v.Places[0].Ranges
-			f.Line, f.End = int(r[0].GetStart().GetLine()), int(r[len(r)-1].GetEnd().GetLine())
-			f.Origin.Line = f.Line
+		if v.Kind == llbgen.Network && b.grantedPlaces(v.Places) {
+			continue
 		}
+		if _, declared := preflight.Served(b.report.Plan, v.Subject, v.Pin); declared && failed {
+			continue // it would be served, were it there
+		}
+		f := b.at(v.Places)
+		f.Rule, f.Subject, f.Cause, f.Place = rule, v.Name, v.Detail, v.Subject
 		if !b.known(f) {
-			found.Add(f)
+			found = append(found, f)
 		}
 	}
-	found.Sort()
-	b.report.Add(found.Findings...)
+	b.report.Add(found...)
+	b.report.Sort()
 	return b.report.Err()
+}
+
+// at is a finding at a place of the Dockerfile.
+func (b *build) at(places []llbgen.Place) preflight.Finding {
+	f := preflight.Finding{Origin: cache.Origin{File: b.cfg.filename}}
+	if len(places) > 0 && len(places[0].Ranges) > 0 {
+		r := places[0].Ranges
+		f.Line, f.End = int(r[0].GetStart().GetLine()), int(r[len(r)-1].GetEnd().GetLine())
+		f.Origin.Line = f.Line
+	}
+	return f
+}
+
+// isContext tells whether a remote source is a named context: the client named
+// it, not the Dockerfile.
+func (b *build) isContext(subject string) bool {
+	return slices.ContainsFunc(b.cfg.remotes, func(at string) bool {
+		at, _, _ = strings.Cut(at, "#")
+		subject, _, _ := strings.Cut(subject, "#")
+		return at != "" && at == subject
+	})
 }
 
 // known tells whether the preflight has found the same at the same line of the
@@ -90,18 +117,20 @@ func (b *build) optionFindings() []preflight.Finding {
 
 // addImages reports images whose names only upstream's expansion told.
 func (b *build) addImages() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	have := map[string]bool{}
 	for _, f := range b.report.Findings {
-		if f.Rule == preflight.UnpinnedImage {
-			have[normal(f.Subject)] = true
+		have[f.Rule.Name+" "+normal(f.Subject)] = true
+	}
+	add := func(rule *preflight.Rule, ref, cause string) {
+		if !have[rule.Name+" "+normal(ref)] {
+			b.report.Add(preflight.Finding{Rule: rule, Origin: cache.Origin{File: b.cfg.filename}, Subject: ref, Cause: cause})
 		}
 	}
 	for ref := range b.images {
-		if !have[normal(ref)] {
-			b.report.Add(preflight.Finding{Rule: preflight.UnpinnedImage, Origin: cache.Origin{File: b.cfg.filename}, Subject: ref, Cause: "no digest"})
-		}
+		add(preflight.UnpinnedImage, ref, "no digest")
+	}
+	for ref := range b.barred {
+		add(preflight.DisallowedRegistry, ref, "not one of those that the policy lists")
 	}
 }
 
@@ -129,6 +158,29 @@ func (b *build) warn(ctx context.Context) {
 			opts.Detail = append(opts.Detail, []byte("hint: "+f.Rule.Hint))
 		}
 		b.source.Warn(ctx, fmt.Sprintf("%s: %s", f.Rule.Name, f), opts)
+	}
+	for _, note := range b.report.Notes() {
+		b.source.Warn(ctx, "note: "+note, client.WarnOpts{URL: policyURL})
+	}
+	if b.report.Err() == nil {
+		b.warnLevel(ctx)
+	}
+}
+
+// policyURL is where exceptions and levels are explained.
+const policyURL = "https://github.com/hermetic-build/hermetic/blob/main/docs/policy.md"
+
+// warnLevel says last, where a build can claim no level, why.
+func (b *build) warnLevel(ctx context.Context) {
+	level, obstacles := b.report.Level()
+	if level > policy.None {
+		return
+	}
+	for _, o := range obstacles {
+		if o.Level == policy.Sealed {
+			at := ranges(preflight.Finding{Line: o.Line})
+			b.source.Warn(ctx, "level none: "+o.Cause, client.WarnOpts{URL: policyURL, Range: at})
+		}
 	}
 }
 

@@ -3,17 +3,20 @@ package preflight
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 
 	"github.com/hermetic-build/hermetic/cache"
 	"github.com/hermetic-build/hermetic/cache/ecosystem"
+	"github.com/hermetic-build/hermetic/frontend/policy"
 )
 
 // A Dockerfile is its name, as messages print it, and its bytes.
@@ -25,14 +28,27 @@ type Dockerfile struct {
 // dockerfile is what a preflight knows of the instructions.
 type dockerfile struct {
 	name     string
+	data     []byte
 	contexts []string // names of named contexts
+	terms    *policy.Terms
+	checks   *linter.Config // the "# check=" line
+	escape   rune
 	stages   []instructions.Stage
 	base     []int           // the stage that a stage begins with; -1 for an image
 	needed   []bool          // whether the target needs a stage
 	unsure   int             // the last needed stage whose base is not known; 0 for none
 	env      shell.EnvGetter // global ARGs, for FROM
+	unknown  map[string]bool // variables whose value only the builder knows
 	lex      *shell.Lex
 	findings []Finding
+	grants   []Grant
+	adds     []remoteAdd
+}
+
+// remoteAdd is an ADD of a URL whose content is pinned.
+type remoteAdd struct {
+	url, checksum string
+	at            []parser.Range
 }
 
 // ParseError says that a Dockerfile is none: "file:line: cause".
@@ -43,25 +59,38 @@ func (e *ParseError) Error() string { return e.text }
 // analyse parses the Dockerfile and applies the rules that can be decided from
 // its text, to the stages that the target needs. Values of variables are known
 // for FROM alone; what else depends on them is decided on the graph.
-func analyse(req Request) (*dockerfile, error) {
-	d := &dockerfile{name: req.Dockerfile.Name, contexts: req.Contexts}
+func analyse(req Request, terms *policy.Terms) (*dockerfile, error) {
+	d := &dockerfile{name: req.Dockerfile.Name, data: req.Dockerfile.Data, contexts: req.Contexts, terms: terms}
 	ast, err := parser.Parse(bytes.NewReader(req.Dockerfile.Data))
 	if err != nil {
 		return nil, &ParseError{parseText(d.name, err)}
 	}
-	stages, metaArgs, err := instructions.Parse(ast.AST, nil)
+	stages, metaArgs, err := instructions.Parse(ast.AST, linter.New(&linter.Config{}))
 	if err != nil {
 		return nil, &ParseError{parseText(d.name, err)}
 	}
-	d.stages, d.lex = stages, shell.NewLex(ast.EscapeToken)
-	d.env = globalArgs(d.lex, metaArgs, req.BuildArgs)
-	d.resolve(req.Target)
+	if d.checks, err = checks(req); err != nil {
+		return nil, &ParseError{parseText(d.name, err)}
+	}
+	d.stages, d.lex, d.escape = stages, shell.NewLex(ast.EscapeToken), ast.EscapeToken
+	d.globalArgs(metaArgs, req.BuildArgs)
+	d.resolve(req)
 	for i := range stages {
 		if d.needed[i] {
 			d.stage(i)
 		}
 	}
 	return d, nil
+}
+
+// checks reads which rules the Dockerfile, or the client in its place, wants
+// skipped or made errors (BuildKit dockerfile2llb, newRuleLinter).
+func checks(req Request) (*linter.Config, error) {
+	text, ok := req.BuildArgs["BUILDKIT_DOCKERFILE_CHECK"]
+	if !ok {
+		text, _, _, _ = parser.ParseDirective("check", req.Dockerfile.Data)
+	}
+	return linter.ParseLintOptions(text)
 }
 
 // parseText is a parser's complaint with its place.
@@ -80,24 +109,86 @@ func parseText(name string, err error) string {
 	return p.String()
 }
 
+// platformArgs are the variables that the builder sets for FROM
+// (BuildKit dockerfile2llb, defaultArgs).
+var platformArgs = []string{
+	"BUILDPLATFORM", "BUILDOS", "BUILDOSVERSION", "BUILDARCH", "BUILDVARIANT",
+	"TARGETPLATFORM", "TARGETOS", "TARGETOSVERSION", "TARGETARCH", "TARGETVARIANT", "TARGETSTAGE",
+}
+
 // globalArgs evaluates the ARGs before the first FROM. One whose value depends
 // on what is not known here, the target's platform say, is not known either.
-func globalArgs(lex *shell.Lex, args []instructions.ArgCommand, given map[string]string) shell.EnvGetter {
+func (d *dockerfile) globalArgs(args []instructions.ArgCommand, given map[string]string) {
+	d.unknown = map[string]bool{}
+	for _, name := range platformArgs {
+		d.unknown[name] = true
+	}
 	var env []string
 	for _, a := range args {
 		for _, kv := range a.Args {
 			if value, ok := given[kv.Key]; ok {
 				env = append(env, kv.Key+"="+value)
+				delete(d.unknown, kv.Key)
 			} else if kv.Value != nil {
-				value, unmatched, err := lex.ProcessWord(*kv.Value, shell.EnvsFromSlice(env))
-				if err == nil && len(unmatched) == 0 {
+				value, known, err := d.word(*kv.Value, shell.EnvsFromSlice(env))
+				if d.unknown[kv.Key] = !known || err != nil; !d.unknown[kv.Key] {
 					env = append(env, kv.Key+"="+value)
 				}
 			}
 		}
 	}
-	return shell.EnvsFromSlice(env)
+	d.env = shell.EnvsFromSlice(env)
 }
+
+// word expands variables; known tells whether all their values are.
+func (d *dockerfile) word(word string, env shell.EnvGetter) (value string, known bool, err error) {
+	value, unmatched, err := d.lex.ProcessWord(word, env)
+	for name := range unmatched {
+		if d.unknown[name] {
+			return value, false, err
+		}
+	}
+	return value, true, err
+}
+
+// at is the instruction on a line, in the words by which an exception means
+// it, and the name of its stage; "" where there is none.
+func (d *dockerfile) at(line int) (text, stage string) {
+	for _, s := range d.stages {
+		if covers(s.Location, line) {
+			return normalize(s.OrigCmd + " " + s.BaseName), s.Name
+		}
+		for _, c := range s.Commands {
+			if covers(c.Location(), line) {
+				return instruction(c), s.Name
+			}
+		}
+	}
+	return "", ""
+}
+
+func covers(at []parser.Range, line int) bool {
+	return len(at) > 0 && at[0].Start.Line <= line && line <= at[len(at)-1].End.Line
+}
+
+// instruction is the text of an instruction, here-documents included, as an
+// exception names it: what is in it counts, how its lines are broken does not.
+func instruction(c instructions.Command) string {
+	text, _ := c.(interface{ String() string })
+	var parts []string
+	if text != nil {
+		parts = append(parts, text.String())
+	}
+	if run, ok := c.(*instructions.RunCommand); ok {
+		for _, f := range run.Files {
+			parts = append(parts, f.Data, f.Name)
+		}
+	}
+	return normalize(strings.Join(parts, " "))
+}
+
+// normalize makes each run of white space one space.
+func normalize(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // add records a finding at an instruction.
 func (d *dockerfile) add(rule *Rule, at []parser.Range, subjectCause ...string) {
@@ -114,13 +205,17 @@ func (d *dockerfile) add(rule *Rule, at []parser.Range, subjectCause ...string) 
 
 func (d *dockerfile) stage(i int) {
 	s := &d.stages[i]
-	if name, known := d.baseName(i); known && d.base[i] < 0 {
+	switch name, known, err := d.baseName(i); {
+	case !known || d.base[i] >= 0:
+	case err != nil || strings.TrimSpace(name) == "":
+		d.unsetArg(i, err)
+	default:
 		d.image(name, s.Location)
 	}
 	for _, cmd := range s.Commands {
 		switch c := cmd.(type) {
 		case *instructions.RunCommand:
-			d.run(c)
+			d.run(c, s.Name)
 		case *instructions.AddCommand:
 			d.sources(c.SourcePaths, c.Checksum, c.Location())
 		case *instructions.CopyCommand:
@@ -131,21 +226,47 @@ func (d *dockerfile) stage(i int) {
 	}
 }
 
-// image checks a reference to an image.
-func (d *dockerfile) image(name string, at []parser.Range) {
-	if name == "" || name == "scratch" || strings.Contains(name, "@sha256:") || strings.Contains(name, "@sha512:") {
-		return
+// unsetArg says of a FROM without a name which variables are to blame.
+func (d *dockerfile) unsetArg(i int, err error) {
+	s := &d.stages[i]
+	cause := "no value is given for it"
+	if err != nil {
+		cause = err.Error()
 	}
-	if named, err := reference.ParseNormalizedNamed(name); err == nil &&
-		slices.Contains(d.contexts, strings.TrimSuffix(reference.FamiliarString(named), ":latest")) {
-		return // the name of a context, as BuildKit looks them up (dockerui, Client.NamedContext)
+	_, unmatched, _ := d.lex.ProcessWord(s.BaseName, d.env)
+	names := slices.Sorted(maps.Keys(unmatched))
+	if len(names) == 0 {
+		names = []string{s.BaseName}
 	}
-	d.add(UnpinnedImage, at, name, "no digest")
+	for _, name := range names {
+		d.add(UnsetArg, s.Location, name, cause)
+	}
 }
 
-func (d *dockerfile) run(c *instructions.RunCommand) {
+// image checks a reference to an image.
+func (d *dockerfile) image(name string, at []parser.Range) {
+	if name == "" || name == "scratch" {
+		return
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	if err == nil && slices.Contains(d.contexts, strings.TrimSuffix(reference.FamiliarString(named), ":latest")) {
+		return // the name of a context, as BuildKit looks them up (dockerui, Client.NamedContext)
+	}
+	if !d.terms.AllowsRegistry(name) {
+		d.add(DisallowedRegistry, at, name, "not one of those that the policy lists")
+	}
+	if !strings.Contains(name, "@sha256:") && !strings.Contains(name, "@sha512:") {
+		d.add(UnpinnedImage, at, name, "no digest")
+	}
+	if host, _, ok := strings.Cut(name, "/"); err == nil && (!ok || !strings.ContainsAny(host, ".:") && host != "localhost") {
+		d.add(UnqualifiedImage, at, name, "no registry")
+	}
+}
+
+func (d *dockerfile) run(c *instructions.RunCommand, stage string) {
 	at := c.Location()
-	if mode := instructions.GetNetwork(c); mode == instructions.NetworkHost {
+	granted := d.grant(c, stage)
+	if mode := instructions.GetNetwork(c); mode == instructions.NetworkHost && !granted {
 		d.add(RunNetwork, at, "RUN --network="+string(mode), "sealed all the same")
 	}
 	if instructions.GetSecurity(c) == instructions.SecurityInsecure {
@@ -167,6 +288,21 @@ func (d *dockerfile) run(c *instructions.RunCommand) {
 			d.image(m.From, at)
 		}
 	}
+}
+
+// grant tells whether an exception gives a RUN a network, and takes note of it.
+func (d *dockerfile) grant(c *instructions.RunCommand, stage string) bool {
+	text := instruction(c)
+	places := slices.DeleteFunc([]string{text, stage}, func(s string) bool { return s == "" })
+	e, ok := d.terms.Grant(RunNetwork.Name, places...)
+	if ok {
+		g := Grant{Text: text, Exception: e}
+		if at := c.Location(); len(at) > 0 {
+			g.Line, g.End = at[0].Start.Line, at[len(at)-1].End.Line
+		}
+		d.grants = append(d.grants, g)
+	}
+	return ok
 }
 
 // mounts are those of a RUN. Upstream's parser reads most options only when it
@@ -196,13 +332,38 @@ func (d *dockerfile) sources(paths []string, checksum string, at []parser.Range)
 		if ref, isGit, err := dfgitutil.ParseGitRef(src); isGit && err == nil && !ref.IndistinguishableFromLocal {
 			if !isCommit(ref.Ref) && !isCommit(ref.Checksum) && !isCommit(checksum) {
 				d.add(UnpinnedAdd, at, src, "git without a full commit")
+			} else {
+				d.add(UndeclaredAdd, at, src, "the cache holds files, not repositories")
 			}
 			continue
 		}
-		if (strings.HasPrefix(src, "http://") || strings.HasPrefix(src, "https://")) && checksum == "" {
+		switch isURL := strings.HasPrefix(src, "http://") || strings.HasPrefix(src, "https://"); {
+		case isURL && checksum == "":
 			d.add(UnpinnedAdd, at, src, "no checksum")
+		case isURL:
+			d.adds = append(d.adds, remoteAdd{src, checksum, at})
 		}
 	}
+}
+
+// undeclared finds pinned ADDs that the cache does not have.
+func (d *dockerfile) undeclared(plan cache.Plan) {
+	for _, a := range d.adds {
+		if _, ok := Served(plan, a.url, a.checksum); !ok {
+			d.add(UndeclaredAdd, a.at, a.url, "no artifact of this URL and this sum is in the cache")
+		}
+	}
+}
+
+// Served finds the input of a plan that stands for an ADD: an artifact with
+// the same URL and the same checksum, written "sha256:…".
+func Served(plan cache.Plan, url, checksum string) (cache.Input, bool) {
+	for _, in := range plan.Inputs {
+		if in.Ecosystem == "generic" && in.URL == url && in.Sum.String() == checksum {
+			return in, true
+		}
+	}
+	return cache.Input{}, false
 }
 
 func isCommit(s string) bool {

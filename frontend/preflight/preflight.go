@@ -10,24 +10,33 @@
 package preflight
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hermetic-build/hermetic/cache"
 	"github.com/hermetic-build/hermetic/cache/ecosystem"
+	"github.com/hermetic-build/hermetic/frontend/policy"
 )
 
 // A Request is what a preflight is shown.
 type Request struct {
 	Dockerfile Dockerfile
-	Context    fs.FS             // the build context; lockfiles are all that is read of it
+	Context    fs.FS             // the build context; lockfiles and what Patterns names are all that is read of it
+	Files      fs.FS             // the build context with every file, as COPY sees it; nil where it is not at hand
 	Deps       *Deps             // nil where the build has no deps context
 	Input      string            // the prefetch input (build-arg HERMETIC_INPUT); "" to go by Deps, else by what is found
 	Platforms  []string          // those that build steps run on, "linux/amd64"
 	BuildArgs  map[string]string // values of ARGs
 	Target     string            // the stage that is built; "" for the last
+	AllStages  bool              // look at stages too that the target does not need
 	Contexts   []string          // names of named contexts (--build-context), in lower case: these are no images
+	Policy     *policy.Policy    // the organisation's; nil for none
+	Now        time.Time         // when exceptions must be in effect
 }
 
 // Deps is what the deps context says of itself.
@@ -43,10 +52,14 @@ type Deps struct {
 func (d *Deps) Tree() bool { return d != nil && d.Manifest == nil }
 
 // Run finds everything that can be found without reading the cache's content.
-// An error means that the request itself makes no sense (a malformed input);
-// what is wrong with the build is in the Report.
+// An error means that the request itself makes no sense (a malformed input, a
+// malformed hermetic.yaml); what is wrong with the build is in the Report.
 func Run(req Request) (*Report, error) {
-	df, err := analyse(req)
+	terms, issues, err := readTerms(req)
+	if err != nil {
+		return nil, err
+	}
+	df, err := analyse(req, terms)
 	if err != nil {
 		return nil, err
 	}
@@ -54,31 +67,128 @@ func Run(req Request) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Plan: ecosystem.New(req.Context, pkgs, ecosystem.Options{Platforms: req.Platforms})}
+	r := &Report{terms: terms, df: df, Grants: df.grants}
+	r.Plan = ecosystem.New(req.Context, pkgs, ecosystem.Options{Platforms: req.Platforms})
+	r.addIssues(issues)
+	df.undeclared(r.Plan)
 	r.Add(df.findings...)
-	if !df.runs() {
-		r.Plan.Inputs, r.Plan.Problems = nil, nil // nothing runs, so nothing is read
-		r.Sort()
-		return r, nil
+	r.Add(df.commands(req, r.Plan)...)
+	r.Add(df.proxies(req.BuildArgs)...)
+	if req.Files != nil {
+		r.Add(df.files(req.Files)...)
 	}
-	for _, p := range r.Plan.Problems {
+	if !df.runs() {
+		r.Plan = df.served(r.Plan) // nothing runs, so nothing else is read
+	}
+	for _, p := range slices.Concat(r.Plan.Problems, r.Plan.Warnings) {
 		r.Add(df.place(p))
 	}
-	if req.Deps == nil {
-		r.Add(df.uncached(r.Plan)...)
-	} else if !req.Deps.Tree() { // what a tree holds is known only when it is read
-		for _, p := range req.Deps.Manifest.Missing(r.Plan) {
-			r.Add(df.place(p))
-		}
-	}
-	if req.Deps != nil {
-		if m := req.Deps.Manifest; m != nil {
-			r.Plan.Inputs = m.Resolve(r.Plan.Inputs)
-		}
-		r.Add(df.uncovered(req, r.Plan)...)
-	}
+	r.inputs(req)
 	r.Sort()
 	return r, nil
+}
+
+// readTerms reads what the repository and the organisation say of exceptions.
+func readTerms(req Request) (*policy.Terms, []policy.Issue, error) {
+	in := policy.Inputs{Policy: req.Policy, Now: req.Now}
+	var err error
+	project, err := optional(req.Context, policy.ProjectFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	if in.Signatures, err = optional(req.Context, policy.SignatureFile); err != nil {
+		return nil, nil, err
+	}
+	if project != nil {
+		if in.Project, err = policy.ParseProject(policy.ProjectFile, project, RuleSet()); err != nil {
+			return nil, nil, err
+		}
+	}
+	terms, issues := policy.Combine(in)
+	return terms, issues, nil
+}
+
+// optional reads a file that need not be there; nil if it is not.
+func optional(fsys fs.FS, name string) ([]byte, error) {
+	data, err := fs.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if data == nil {
+		data = []byte{}
+	}
+	return data, nil
+}
+
+// inputs compares the plan with the deps context.
+func (r *Report) inputs(req Request) {
+	switch m := req.Deps; {
+	case m == nil:
+		r.Add(r.df.uncached(r.Plan)...)
+		return
+	case !m.Tree(): // what a tree holds is known only when it is read
+		for _, p := range m.Manifest.Missing(r.Plan) {
+			f := r.df.place(p)
+			if p.Kind == cache.Missing && m.otherPlatform(r.Plan, p) {
+				f.Rule = PlatformNotCovered
+			}
+			r.Add(f)
+		}
+		r.Plan.Inputs = m.Manifest.Resolve(r.Plan.Inputs)
+	}
+	if r.df.runs() {
+		r.Add(r.df.uncovered(req, r.Plan)...)
+	}
+}
+
+// otherPlatform tells whether what is missing is there for another platform.
+func (d *Deps) otherPlatform(plan cache.Plan, p cache.Problem) bool {
+	for _, in := range plan.Inputs {
+		if in.Platform == "" || in.Origin != p.Origin || in.Subject() != p.Subject {
+			continue
+		}
+		for _, e := range d.Manifest.Entries {
+			if e.Ecosystem == in.Ecosystem && e.Name == in.Name && e.Version == in.Version && e.Kind == in.Kind {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// served is the part of a plan that ADDs are served from.
+func (d *dockerfile) served(plan cache.Plan) cache.Plan {
+	inputs, problems, warnings := plan.Inputs, plan.Problems, plan.Warnings
+	plan.Inputs, plan.Problems, plan.Warnings, plan.Env = nil, nil, nil, nil
+	if len(d.adds) == 0 {
+		return plan
+	}
+	for _, in := range inputs {
+		if slices.ContainsFunc(d.adds, func(a remoteAdd) bool { return in.Ecosystem == "generic" && a.url == in.URL }) {
+			plan.Inputs = append(plan.Inputs, in)
+		}
+	}
+	generic := func(p cache.Problem) bool { return ecosystem.Owner(p.Origin.File) == "generic" }
+	plan.Problems = slices.DeleteFunc(slices.Clone(problems), func(p cache.Problem) bool { return !generic(p) })
+	plan.Warnings = slices.DeleteFunc(slices.Clone(warnings), func(p cache.Problem) bool { return !generic(p) })
+	return plan
+}
+
+// proxies finds build-args that would give RUN steps a proxy.
+func (d *dockerfile) proxies(args map[string]string) []Finding {
+	var out []Finding
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		switch strings.ToLower(name) {
+		case "http_proxy", "https_proxy", "ftp_proxy", "all_proxy":
+			if args[name] != "" {
+				out = append(out, Finding{Rule: ProxyArg, Subject: "--build-arg " + name, Cause: "not set in any RUN"})
+			}
+		}
+	}
+	return out
 }
 
 // packages are those in effect: the input's, else those that the cache was
@@ -124,20 +234,16 @@ var kinds = map[cache.ProblemKind]*Rule{
 	cache.BadLock:   InvalidLockfile,
 	cache.BadVendor: InconsistentVendor,
 	cache.Outside:   OutsideContext,
+	cache.Weak:      WeakChecksum,
 }
 
 // Problems turns what reading the cache brought to light into findings of r,
 // drawn under the instruction of the Dockerfile that needs it.
-func (r *Report) Problems(req Request, ps []cache.Problem) error {
-	df, err := analyse(req)
-	if err != nil {
-		return err
-	}
+func (r *Report) Problems(ps []cache.Problem) {
 	for _, p := range ps {
-		r.Add(df.place(p))
+		r.Add(r.df.place(p))
 	}
 	r.Sort()
-	return nil
 }
 
 // uncovered finds lockfiles that the build may read and that the packages in

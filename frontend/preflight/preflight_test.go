@@ -5,17 +5,20 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/frontend/policy"
 	"github.com/hermetic-build/hermetic/frontend/preflight"
 )
 
@@ -28,15 +31,18 @@ var update = flag.Bool("update", false, "rewrite the golden sections of testdata
 //	              sum of that file of the context
 //	request.json  the other fields of the request, see requestFile
 //	problems      what reading the cache brought to light, a JSON list of cache.Problem
+//	policy.yaml   the organisation's policy
+//	empty/…       names of empty directories, a line each, in a file of any name
 //
 // and the golden sections: error, what Run returns, or else findings, the
 // report for people, json, the same for machines, drawn, the lines of the
-// Dockerfile under which each finding is drawn, and inputs, what the plan asks of
-// the cache.
+// Dockerfile under which each finding is drawn, inputs, what the plan asks of
+// the cache, and level, what the build may claim and what keeps it from more.
 type testCase struct {
 	archive  *txtar.Archive
 	request  preflight.Request
 	problems []cache.Problem
+	close    bool
 }
 
 // requestFile is what of a Request is neither the build context nor the manifest.
@@ -47,9 +53,13 @@ type requestFile struct {
 	Platforms []string
 	Contexts  []string
 	Tree      bool // the deps context is an output directory of Hermeto
+	Files     bool // the build context is at hand as a whole
+	AllStages bool
+	Now       time.Time // 2026-11-22 if not given
+	Close     bool      // the report is closed, and has a level
 }
 
-var golden = []string{"error", "findings", "json", "drawn", "inputs"}
+var golden = []string{"error", "findings", "json", "drawn", "inputs", "level"}
 
 func readCase(t *testing.T, name string) *testCase {
 	t.Helper()
@@ -63,8 +73,12 @@ func readCase(t *testing.T, name string) *testCase {
 	for _, f := range ar.Files {
 		switch {
 		case slices.Contains(golden, f.Name):
-		case f.Name == "manifest" || f.Name == "request.json" || f.Name == "problems":
+		case f.Name == "manifest" || f.Name == "request.json" || f.Name == "problems" || f.Name == "policy.yaml":
 			special[f.Name] = f.Data
+		case strings.HasPrefix(f.Name, "empty/"):
+			for name := range strings.FieldsSeq(string(f.Data)) {
+				context[name] = &fstest.MapFile{Mode: fs.ModeDir | 0o755}
+			}
 		default:
 			context[f.Name] = &fstest.MapFile{Data: f.Data, Mode: 0o644}
 		}
@@ -75,8 +89,16 @@ func readCase(t *testing.T, name string) *testCase {
 	c.request = preflight.Request{
 		Dockerfile: preflight.Dockerfile{Name: "Dockerfile", Data: context["Dockerfile"].Data},
 		Context:    context,
+		Now:        time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 	}
 	c.readRequest(t, special["request.json"])
+	if text, ok := special["policy.yaml"]; ok {
+		p, err := policy.ParsePolicy("policy.yaml", text, preflight.RuleSet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.request.Policy = p
+	}
 	if text, ok := special["manifest"]; ok {
 		m, err := cache.ParseManifest("manifest", fill(context, text))
 		if err != nil {
@@ -99,6 +121,13 @@ func (c *testCase) readRequest(t *testing.T, text []byte) {
 	strictJSON(t, "request.json", text, &r)
 	c.request.Input, c.request.Target, c.request.BuildArgs = r.Input, r.Target, r.BuildArgs
 	c.request.Platforms, c.request.Contexts = r.Platforms, r.Contexts
+	c.request.AllStages, c.close = r.AllStages, r.Close
+	if !r.Now.IsZero() {
+		c.request.Now = r.Now
+	}
+	if r.Files {
+		c.request.Files = c.request.Context
+	}
 	if r.Tree {
 		c.request.Deps = &preflight.Deps{}
 	}
@@ -125,10 +154,13 @@ func strictJSON(t *testing.T, name string, data []byte, v any) {
 func (c *testCase) run() (report *preflight.Report, sections map[string]string, err error) {
 	report, err = preflight.Run(c.request)
 	if err == nil && c.problems != nil {
-		err = report.Problems(c.request, c.problems)
+		report.Problems(c.problems)
 	}
 	if err != nil {
 		return nil, map[string]string{"error": err.Error()}, nil
+	}
+	if c.close {
+		report.Close()
 	}
 	data, err := json.MarshalIndent(report.Findings, "", "  ")
 	if err != nil {
@@ -141,10 +173,18 @@ func (c *testCase) run() (report *preflight.Report, sections map[string]string, 
 	for _, in := range report.Plan.Inputs {
 		fmt.Fprintf(&inputs, "%s %s %s\n", in.Origin, in.Subject(), in.Sum.Notation())
 	}
-	return report, map[string]string{
+	sections = map[string]string{
 		"findings": preflight.Text(report.Findings), "json": string(data),
 		"drawn": drawn.String(), "inputs": inputs.String(),
-	}, nil
+	}
+	if c.close {
+		level, obstacles := report.Level()
+		sections["level"] = level.String() + "\n"
+		for _, o := range obstacles {
+			sections["level"] += fmt.Sprintf("not %s: %s\n", o.Level, o.Cause)
+		}
+	}
+	return report, sections, nil
 }
 
 // wanted are the golden sections of the archive.
@@ -257,7 +297,8 @@ func checkReport(t *testing.T, req preflight.Request, r *preflight.Report) {
 		last, lastRank = f, rank
 	}
 	broken := r.Of(preflight.Error)
-	if (r.Err() != nil) != (len(broken) > 0) || len(broken)+len(r.Of(preflight.Warn)) != len(r.Findings) {
+	sum := len(broken) + len(r.Of(preflight.Warn)) + len(r.Of(preflight.Excepted)) + len(r.Of(preflight.Skipped))
+	if (r.Err() != nil) != (len(broken) > 0) || sum != len(r.Findings) {
 		t.Errorf("%d findings, %d of them errors, Err is %v", len(r.Findings), len(broken), r.Err())
 	}
 }
@@ -270,6 +311,9 @@ func checkPlaces(t *testing.T, req preflight.Request, f preflight.Finding) {
 		t.Errorf("%s: %v: lines %d to %d of %d", f.Rule.Name, f, f.Line, f.End, n)
 	}
 	file := req.Dockerfile.Data
+	if req.Policy != nil && f.Origin.File == req.Policy.File {
+		return // no file of the context
+	}
 	if f.Origin.File != req.Dockerfile.Name {
 		text, ok := req.Context.(fstest.MapFS)[f.Origin.File]
 		if !ok {
@@ -309,7 +353,7 @@ func TestRunIsDeterministic(t *testing.T) {
 
 // onGraph are the rules that are decided on the build's graph alone.
 var onGraph = []*preflight.Rule{
-	preflight.ReservedMount, preflight.NestedFrontend, preflight.BuildOp, preflight.UndeclaredAdd, preflight.ExtraHost,
+	preflight.ReservedMount, preflight.NestedFrontend, preflight.BuildOp, preflight.ExtraHost, preflight.OpenInput,
 }
 
 func TestEveryRuleHasCases(t *testing.T) {

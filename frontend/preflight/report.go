@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/frontend/policy"
 )
 
 // A Finding is one place that breaks a Rule.
@@ -15,10 +17,18 @@ type Finding struct {
 	Origin  cache.Origin // what the user mends: a line of a lockfile or of the Dockerfile
 	Subject string
 	Cause   string
+	// Place is what an exception may name besides the subject: an image, a URL.
+	Place string
 	// Line and End are the lines of the Dockerfile under which the finding is
 	// drawn, from 1; 0 where there is none.
 	Line, End int
-	stands    int // how many of the rule's subjects it stands for; 0 is 1
+
+	// Severity and Exception, which is what grants it, are set by the Report
+	// that the finding is added to.
+	Severity  Severity
+	Exception *policy.Exception
+
+	stands int // how many of the rule's subjects it stands for; 0 is 1
 }
 
 // String is "file:line: subject: cause".
@@ -29,25 +39,81 @@ func (f Finding) String() string {
 // MarshalJSON is the machine-readable form of docs/formats.md.
 func (f Finding) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Rule     string   `json:"rule"`
-		Severity Severity `json:"severity"`
-		File     string   `json:"file,omitempty"`
-		Line     int      `json:"line,omitempty"`
-		Subject  string   `json:"subject,omitempty"`
-		Cause    string   `json:"cause"`
-		Draw     int      `json:"dockerfileLine,omitempty"`
-		URL      string   `json:"url"`
-	}{f.Rule.Name, f.Rule.Severity, f.Origin.File, f.Origin.Line, f.Subject, f.Cause, f.Line, f.Rule.URL()})
+		Rule      string            `json:"rule"`
+		Severity  Severity          `json:"severity"`
+		File      string            `json:"file,omitempty"`
+		Line      int               `json:"line,omitempty"`
+		Subject   string            `json:"subject,omitempty"`
+		Cause     string            `json:"cause"`
+		Draw      int               `json:"dockerfileLine,omitempty"`
+		URL       string            `json:"url"`
+		Exception *policy.Exception `json:"exception,omitempty"`
+	}{f.Rule.Name, f.Severity, f.Origin.File, f.Origin.Line, f.Subject, f.Cause, f.Line, f.Rule.URL(), f.Exception})
 }
 
-// A Report is everything that a preflight found.
+// A Report is everything that a preflight found. The zero Report grants
+// nothing. One goroutine at a time may use it.
 type Report struct {
 	Findings []Finding
 	Plan     cache.Plan // what the build needs
+	Grants   []Grant    // RUNs that have a network
+	Local    []string   // what the build reads from directories of the client, in words
+
+	terms *policy.Terms // what is granted and demanded
+	df    *dockerfile   // nil where the Dockerfile was not read
 }
 
-// Add appends findings; Sort makes the report fit for reading.
-func (r *Report) Add(fs ...Finding) { r.Findings = append(r.Findings, fs...) }
+// A Grant is a RUN that an exception gives a network.
+type Grant struct {
+	Line, End int // its lines of the Dockerfile, from 1
+	Text      string
+	Exception *policy.Exception
+}
+
+// Add appends findings, with the severity that this build gives them; Sort
+// makes the report fit for reading.
+func (r *Report) Add(fs ...Finding) {
+	for _, f := range fs {
+		r.grade(&f)
+		r.Findings = append(r.Findings, f)
+	}
+}
+
+// grade decides what a finding does to the build. An exception comes before
+// the Dockerfile's own wish to skip a rule, which can hide a warning alone.
+func (r *Report) grade(f *Finding) {
+	f.Severity, f.Exception = f.Rule.Severity, nil
+	if r.terms != nil && r.terms.Strict {
+		f.Severity = f.Rule.Strict
+	}
+	if f.Rule.Exceptable {
+		if e, ok := r.terms.Grant(f.Rule.Name, r.placesOf(f)...); ok {
+			f.Severity, f.Exception = Excepted, e
+			return
+		}
+	}
+	if r.df == nil || f.Severity != Warn {
+		return
+	}
+	switch c := r.df.checks; {
+	case c.SkipAll || slices.Contains(c.SkipRules, f.Rule.Name):
+		f.Severity = Skipped
+	case c.ReturnAsError:
+		f.Severity = Error
+	}
+}
+
+// placesOf are the names by which an exception can mean a finding.
+func (r *Report) placesOf(f *Finding) []string {
+	places := []string{f.Subject, f.Place}
+	if f.Line == 0 || f.Origin.File != "" && r.df != nil && f.Origin.File != r.df.name {
+		places = append(places, f.Origin.File)
+	} else if r.df != nil {
+		text, stage := r.df.at(f.Line)
+		places = append(places, text, stage)
+	}
+	return slices.DeleteFunc(places, func(s string) bool { return s == "" })
+}
 
 // Sort orders findings by rule, then by place, and drops repetitions: the same
 // rule at the same place with the same subject.
@@ -60,7 +126,7 @@ func (r *Report) Sort() {
 
 func compareFindings(a, b Finding) int {
 	return cmp.Or(
-		cmp.Compare(slices.Index(Rules, a.Rule), slices.Index(Rules, b.Rule)),
+		cmp.Compare(ruleIndex[a.Rule], ruleIndex[b.Rule]),
 		a.Origin.Compare(b.Origin), strings.Compare(a.Subject, b.Subject), strings.Compare(a.Cause, b.Cause),
 		cmp.Compare(a.Line, b.Line), cmp.Compare(a.End, b.End))
 }
@@ -69,11 +135,25 @@ func compareFindings(a, b Finding) int {
 func (r *Report) Of(s Severity) []Finding {
 	var out []Finding
 	for _, f := range r.Findings {
-		if f.Rule.Severity == s {
+		if f.Severity == s {
 			out = append(out, f)
 		}
 	}
 	return out
+}
+
+// Granted tells whether the report has findings of a rule, and exceptions
+// grant them all.
+func (r *Report) Granted(rule *Rule) bool {
+	found := false
+	for _, f := range r.Findings {
+		if f.Rule == rule {
+			if found = f.Severity == Excepted; !found {
+				return false
+			}
+		}
+	}
+	return found
 }
 
 // Err is nil, or an *Errors of all findings that stop the build.
@@ -95,23 +175,46 @@ type Errors struct{ Findings []Finding }
 
 func (e *Errors) Error() string { return Text(e.Findings) }
 
-// Text is findings, sorted by rule, for people.
+// Text is findings, sorted by rule, for people. Those that a Dockerfile skips
+// are left out; of those that an exception grants it is said which.
 func Text(fs []Finding) string {
+	fs = slices.DeleteFunc(slices.Clone(fs), func(f Finding) bool { return f.Severity == Skipped })
 	var b strings.Builder
 	for i := 0; i < len(fs); {
 		rule := fs[i].Rule
-		end, n := i, 0
+		end, n, granted := i, 0, 0
 		for ; end < len(fs) && fs[end].Rule == rule; end++ {
 			n += max(1, fs[end].stands)
+			if fs[end].Severity == Excepted {
+				granted++
+			}
 		}
+		all := granted == end-i
 		b.WriteString(rule.Name + ": " + rule.Summary(n) + "\n")
 		for ; i < end; i++ {
-			b.WriteString(fs[i].String() + "\n")
+			b.WriteString(fs[i].String() + excepted(fs[i]) + "\n")
 		}
-		if rule.Hint != "" {
+		if rule.Hint != "" && !all {
 			b.WriteString("hint: " + rule.Hint + "\n")
 		}
 		b.WriteString("see " + rule.URL() + "\n")
 	}
 	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// excepted is what grants a finding, "" where nothing does.
+func excepted(f Finding) string {
+	if f.Exception == nil {
+		return ""
+	}
+	return " (excepted: " + grantor(f.Exception) + ")"
+}
+
+// grantor says who granted an exception, until when and why.
+func grantor(e *policy.Exception) string {
+	text := "by " + e.ApprovedBy
+	if !e.Until.IsZero() {
+		text += " until " + e.Until.Add(-time.Second).Format(time.DateOnly) // the last day
+	}
+	return text + ": " + e.Reason
 }

@@ -3,6 +3,7 @@ package preflight_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,8 +19,10 @@ const pages = "../../docs/rules"
 // A page is what docs/rules says of a rule.
 type page struct {
 	headings []string
+	verdict  string              // the paragraph under the first heading, on one line
 	output   []string            // lines of the first block under Output
 	examples map[string][]string // Dockerfiles under each heading
+	files    fstest.MapFS        // blocks that begin with the name of their file, as a comment
 }
 
 // readPage reads the headings and the fenced blocks of a page.
@@ -29,7 +32,7 @@ func readPage(t *testing.T, name string) page {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := page{examples: map[string][]string{}}
+	p := page{examples: map[string][]string{}, files: fstest.MapFS{}}
 	heading, language := "", ""
 	var block []string
 	for line := range strings.Lines(string(data)) {
@@ -41,18 +44,61 @@ func readPage(t *testing.T, name string) page {
 		case isFence && heading == "## Output" && p.output == nil:
 			p.output, language = block, ""
 		case isFence:
-			if language == "dockerfile" {
-				p.examples[heading] = append(p.examples[heading], strings.Join(block, "\n")+"\n")
-			}
+			p.keep(heading, language, block)
 			language = ""
 		case language != "":
 			block = append(block, line)
 		case strings.HasPrefix(line, "#"):
 			heading = line
 			p.headings = append(p.headings, line)
+		case len(p.headings) == 1 && line != "":
+			p.verdict = strings.TrimSpace(p.verdict + " " + line)
 		}
 	}
 	return p
+}
+
+// keep takes a fenced block, if it is a Dockerfile or a file with a name.
+func (p *page) keep(heading, language string, block []string) {
+	switch text := strings.Join(block, "\n") + "\n"; {
+	case language == "dockerfile":
+		p.examples[heading] = append(p.examples[heading], text)
+	case language == "yaml" && len(block) > 0:
+		if name, ok := strings.CutPrefix(block[0], "# "); ok && heading == "## Good" {
+			p.files[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
+		}
+	}
+}
+
+// verdicts are the beginnings of the pages, by severity, in a build that is not
+// strict and in a strict one.
+var verdicts = map[[2]preflight.Severity]string{
+	{preflight.Error, preflight.Error}: "Error: the build stops before its first RUN. ",
+	{preflight.Warn, preflight.Error}:  "Warning: it is printed and recorded; the build goes on. A strict build stops. ",
+	{preflight.Warn, preflight.Warn}:   "Warning: it is printed and recorded; the build goes on, a strict one too. ",
+}
+
+// TestPagesTellTheGrade holds the first paragraph of each page to what the rule
+// does: its severity, also in a strict build, and whether, and for which
+// places, an exception can be granted.
+func TestPagesTellTheGrade(t *testing.T) {
+	granted := regexp.MustCompile(`^An exception can be granted for .+ \(\[policy\.md\]\(\.\./policy\.md\)\)\.$`)
+	for _, r := range preflight.Rules {
+		begin, ok := verdicts[[2]preflight.Severity{r.Severity, r.Strict}]
+		if !ok {
+			t.Errorf("%s: severities %s and %s: no page can say that", r.Name, r.Severity, r.Strict)
+		}
+		got := readPage(t, filepath.Join(pages, r.Name+".md")).verdict
+		exception, ok := strings.CutPrefix(got, begin)
+		switch {
+		case !ok:
+			t.Errorf("%s: the page begins\n%s\nwant\n%s", r.Name, got, begin)
+		case r.Exceptable && !granted.MatchString(exception):
+			t.Errorf("%s: of exceptions the page says %q; want %s", r.Name, exception, granted)
+		case !r.Exceptable && exception != "No exception can be granted.":
+			t.Errorf("%s: of exceptions the page says %q; none can be granted", r.Name, exception)
+		}
+	}
 }
 
 func TestPages(t *testing.T) {
@@ -66,12 +112,12 @@ func TestPages(t *testing.T) {
 			checkOutput(t, r, p.output)
 			if ofDockerfile(r) {
 				bad := p.examples["## Bad"]
-				if len(bad) == 0 || !breaks(t, r, bad[0]) {
+				if len(bad) == 0 || !breaks(t, r, bad[0], nil) {
 					t.Errorf("the bad example does not break the rule:\n%q", bad)
 				}
 			}
 			for _, text := range p.examples["## Good"] {
-				if breaks(t, r, text) {
+				if breaks(t, r, text, p.files) {
 					t.Errorf("the good example breaks the rule:\n%s", text)
 				}
 			}
@@ -104,13 +150,17 @@ func ofDockerfile(r *preflight.Rule) bool {
 	return slices.Contains([]*preflight.Rule{
 		preflight.SSHMount, preflight.SecurityInsecure, preflight.Device, preflight.UnpinnedAdd,
 		preflight.RunNetwork, preflight.CacheMount, preflight.SecretMount, preflight.UnpinnedImage,
+		preflight.UndeclaredAdd, preflight.UnqualifiedImage, preflight.UnsetArg, preflight.NetworkCommand,
+		preflight.SourcedEnvFile,
 	}, r)
 }
 
-func breaks(t *testing.T, r *preflight.Rule, dockerfile string) bool {
+// breaks tells whether a Dockerfile, in a build context of these files, breaks a
+// rule.
+func breaks(t *testing.T, r *preflight.Rule, dockerfile string, files fstest.MapFS) bool {
 	t.Helper()
 	report, err := preflight.Run(preflight.Request{
-		Dockerfile: preflight.Dockerfile{Name: "Dockerfile", Data: []byte(dockerfile)}, Context: fstest.MapFS{},
+		Dockerfile: preflight.Dockerfile{Name: "Dockerfile", Data: []byte(dockerfile)}, Context: files,
 	})
 	if err != nil {
 		t.Fatal(err)

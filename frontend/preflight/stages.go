@@ -11,20 +11,20 @@ import (
 // target needs: the builder leaves out the others
 // (BuildKit frontend/dockerfile/dockerfile2llb, resolveReachableStages). An
 // unknown target, which the builder refuses, needs all.
-func (d *dockerfile) resolve(target string) {
+func (d *dockerfile) resolve(req Request) {
 	d.base, d.needed = make([]int, len(d.stages)), make([]bool, len(d.stages))
 	for i := range d.stages {
 		d.base[i] = -1
-		if name, known := d.baseName(i); known {
+		if name, known, _ := d.baseName(i); known {
 			if n, ok := d.named(strings.ToLower(name), i); ok {
 				d.base[i] = n
 			}
 		}
 	}
 	last := len(d.stages) - 1
-	if target != "" {
-		n, ok := d.named(strings.ToLower(target), len(d.stages))
-		if !ok {
+	if req.Target != "" || req.AllStages {
+		n, ok := d.named(strings.ToLower(req.Target), len(d.stages))
+		if !ok || req.AllStages {
 			for i := range d.needed {
 				d.needed[i] = true
 			}
@@ -42,7 +42,7 @@ func (d *dockerfile) need(i int) {
 	}
 	d.needed[i] = true
 	d.need(d.base[i])
-	if _, known := d.baseName(i); !known {
+	if _, known, _ := d.baseName(i); !known {
 		d.unsure = max(d.unsure, i)
 	}
 	for _, cmd := range d.stages[i].Commands {
@@ -68,9 +68,8 @@ func (d *dockerfile) mayRun(i int) bool { return d.needed[i] || i < d.unsure }
 
 // baseName is the image or stage that the i-th stage begins with, if all
 // variables in it are known.
-func (d *dockerfile) baseName(i int) (name string, known bool) {
-	name, unmatched, err := d.lex.ProcessWord(d.stages[i].BaseName, d.env)
-	return name, err == nil && len(unmatched) == 0
+func (d *dockerfile) baseName(i int) (name string, known bool, err error) {
+	return d.word(d.stages[i].BaseName, d.env)
 }
 
 // named finds the last stage of that name among the first n. Names of stages

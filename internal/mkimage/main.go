@@ -4,7 +4,8 @@
 //
 // The image is one static binary at /bin/hermetic-frontend and the labels by
 // which BuildKit learns what the frontend can do. It depends on the bytes of the
-// binaries alone. The digest is printed.
+// binaries alone, and of the policy if -policy names one: that is one layer more,
+// with the file where the frontend looks for it. The digest is printed.
 package main
 
 import (
@@ -18,32 +19,42 @@ import (
 
 	"github.com/containerd/platforms"
 
+	"github.com/hermetic-build/hermetic/frontend/policy"
+	"github.com/hermetic-build/hermetic/frontend/preflight"
 	"github.com/hermetic-build/hermetic/internal/ocitar"
 )
 
-const usage = "usage: mkimage [-o archive] [-name binary] os/arch=file..."
+const usage = "usage: mkimage [-o archive] [-name binary] [-policy file] os/arch=file..."
 
 func main() {
 	out := flag.String("o", "hermetic-frontend.oci.tar", "OCI archive to write")
 	name := flag.String("name", "hermetic-frontend", "name of the binary, in /bin of the image")
+	policyFile := flag.String("policy", "", "policy of an organisation, to become "+policy.File)
 	flag.Usage = func() { fmt.Fprintln(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
 	if flag.NArg() == 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*out, *name, flag.Args()); err != nil {
+	if err := run(*out, *name, *policyFile, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mkimage:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out, name string, args []string) error {
+func run(out, name, policyFile string, args []string) error {
+	if err := checkPolicy(policyFile); err != nil {
+		return err
+	}
 	images := make([]ocitar.Image, 0, len(args))
 	for _, arg := range args {
 		img, err := image(name, arg)
 		if err != nil {
 			return fmt.Errorf("%s: %w", arg, err)
+		}
+		if policyFile != "" {
+			file := ocitar.File{Name: strings.TrimPrefix(policy.File, "/"), Mode: 0o644, Source: policyFile}
+			img.Layers = append(img.Layers, ocitar.Files(file))
 		}
 		images = append(images, img)
 	}
@@ -53,6 +64,19 @@ func run(out, name string, args []string) error {
 	}
 	fmt.Println(digest)
 	return nil
+}
+
+// checkPolicy refuses a policy that the frontend would refuse in every build.
+func checkPolicy(file string) error {
+	if file == "" {
+		return nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	_, err = policy.ParsePolicy(file, data, preflight.RuleSet())
+	return err
 }
 
 // image is the image of one argument, platform=file.

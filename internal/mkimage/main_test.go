@@ -44,7 +44,7 @@ func TestSameImageFromAnotherPlace(t *testing.T) {
 	for range 2 {
 		out := filepath.Join(t.TempDir(), "dist", "frontend.oci.tar")
 		args := []string{"linux/arm64=" + compile(t, "arm64"), "linux/amd64=" + compile(t, "amd64")}
-		if err := run(out, "hermetic-frontend", args); err != nil {
+		if err := run(out, "hermetic-frontend", "", args); err != nil {
 			t.Fatal(err)
 		}
 		d, err := ocitar.Digest(out)
@@ -72,13 +72,13 @@ func TestRefusals(t *testing.T) {
 		{"linux/a/b/c=" + binary, "invalid"},
 	}
 	for _, tt := range tests {
-		err := run(filepath.Join(t.TempDir(), "out.tar"), "x", []string{tt.arg})
+		err := run(filepath.Join(t.TempDir(), "out.tar"), "x", "", []string{tt.arg})
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), tt.arg) {
 			t.Errorf("%s: got error %v, want %q", tt.arg, err, tt.want)
 		}
 	}
 	dynamic := fmt.Sprintf("linux/amd64=%s", interp(t, binary))
-	err := run(filepath.Join(t.TempDir(), "out.tar"), "x", []string{dynamic})
+	err := run(filepath.Join(t.TempDir(), "out.tar"), "x", "", []string{dynamic})
 	if err == nil || !strings.Contains(err.Error(), "not a static binary") {
 		t.Errorf("got error %v", err)
 	}
@@ -142,4 +142,47 @@ func interp(t *testing.T, binary string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestPolicy puts a policy into the image, and refuses one that the frontend
+// would refuse.
+func TestPolicy(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"linux/amd64=" + compile(t, "amd64")}
+	digests := map[digest.Digest]bool{}
+	for _, tt := range []struct{ text, want string }{
+		{"", ""}, // no policy
+		{"level: pinned\n", ""},
+		{"level: pined\n", "policy.yaml:1: level"},
+	} {
+		file := filepath.Join(dir, "policy.yaml")
+		if err := os.WriteFile(file, []byte(tt.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if tt.text == "" {
+			file = ""
+		}
+		out := filepath.Join(t.TempDir(), "out.tar")
+		err := run(out, "hermetic-frontend", file, args)
+		if tt.want != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%q: got %v", tt.text, err)
+			}
+			if _, err := os.Stat(out); err == nil {
+				t.Errorf("%q: an image was written", tt.text)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := ocitar.Digest(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests[d] = true
+	}
+	if len(digests) != 2 {
+		t.Errorf("the policy makes no difference: %v", digests)
+	}
 }

@@ -68,7 +68,7 @@ func run(ctx context.Context) (err error) {
 	for _, m := range []struct {
 		name string
 		f    func(context.Context) error
-	}{{"prefetch", b.prefetch}, {"noop", b.noop}, {"missing", b.missing}, {"scale", b.scale}} {
+	}{{"prefetch", b.prefetch}, {"noop", b.noop}, {"missing", b.missing}, {"rules", b.rules}, {"steps", b.steps}, {"scale", b.scale}} {
 		if want.MatchString(m.name) {
 			if err := m.f(ctx); err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
