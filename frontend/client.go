@@ -213,6 +213,7 @@ func (b *build) seal(ctx context.Context, def *pb.Definition) (*pb.Definition, e
 	if err != nil || len(def.Def) == 0 {
 		return def, err
 	}
+	b.use(g.Sources())
 	return g.Encode()
 }
 

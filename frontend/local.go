@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/urlutil"
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/hermetic-build/hermetic/frontend/preflight"
@@ -30,6 +32,24 @@ func (b *build) readsLocal(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.local[name] = true
+}
+
+// use takes note of the sources of a sealed graph.
+func (b *build) use(sources []*pb.SourceOp) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, src := range sources {
+		u := preflight.Used{URI: urlutil.RedactCredentials(src.Identifier)}
+		for _, attr := range []string{pb.AttrHTTPChecksum, pb.AttrGitChecksum, pb.AttrImageChecksum} {
+			u.Pin = cmp.Or(u.Pin, src.Attrs[attr])
+		}
+		if !slices.Contains(b.report.Sources, u) {
+			b.report.Sources = append(b.report.Sources, u)
+		}
+	}
+	slices.SortFunc(b.report.Sources, func(x, y preflight.Used) int {
+		return cmp.Or(strings.Compare(x.URI, y.URI), strings.Compare(x.Pin, y.Pin))
+	})
 }
 
 // locals are the directories of the client that the build reads, in words.

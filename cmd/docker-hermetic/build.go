@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"strings"
+	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +28,7 @@ const (
 const buildLong = `Fetch what the lockfiles in CONTEXT name, check the build, and start it with the
 network shut: "docker buildx build" with the frontend and the fetched files
 added. Every flag of "docker buildx build" is passed on to it; its exit code is
-passed back.
+passed back. The last line is the level that the build has reached.
 
 With --build-context hermetic=DIR of your own nothing is fetched. Without buildx
 the daemon that BUILDKIT_HOST names is asked directly.`
@@ -59,6 +62,7 @@ func (p *program) buildCommand() *cobra.Command {
 	}
 	// For the help alone; parseBuild has its own table.
 	o.register(cmd.Flags())
+	cmd.Flags().String("policy", "", "the policy that the frontend image has, `FILE`, to check against it before anything is fetched (KEY=VALUE is buildx's own --policy)")
 	cmd.Flags().String("frontend", "", "the frontend, image `REF` or OCI archive (default: $HERMETIC_FRONTEND, else the one that hermetic comes with)")
 	return cmd
 }
@@ -69,6 +73,8 @@ type job struct {
 	frontend frontendImage
 	deps     string // the directory of the deps context; "" where the user gave one
 	input    string // the prefetch input; "" for none
+	scratch  string // a directory for files that the builder writes
+	metadata string // the metadata file where the user wants none; "" where that is the user's own
 }
 
 // build is the whole of "hermetic build".
@@ -128,10 +134,7 @@ func (l *buildLine) fetchOptions(p *program) (*fetchOptions, error) {
 // prefetchProgress is how fetching is shown where the build is shown as the
 // user asked buildx for.
 func prefetchProgress(l *buildLine, env map[string]string) string {
-	mode := l.last("progress")
-	if mode == "" {
-		mode = env["BUILDKIT_PROGRESS"]
-	}
+	mode := progressMode(l, env)
 	switch {
 	case l.on("quiet"), mode == "quiet", mode == "none", mode == "rawjson":
 		return "quiet" // rawjson: what reads it expects buildx's words alone
@@ -141,9 +144,17 @@ func prefetchProgress(l *buildLine, env map[string]string) string {
 	return "auto"
 }
 
+// progressMode is how the user asked buildx to show the build; "" by default.
+func progressMode(l *buildLine, env map[string]string) string {
+	if mode := l.last("progress"); mode != "" {
+		return mode
+	}
+	return env["BUILDKIT_PROGRESS"]
+}
+
 // prepare finds the frontend, checks the build and fetches what it needs.
 func (p *program) prepare(ctx context.Context, j *job, o *fetchOptions) error {
-	given, own := j.line.namedContext(depsContext)
+	given, own := contextValue(j.line.values("build-context"), depsContext)
 	remote := isRemote(j.line.context)
 	if remote && !own {
 		return usage(fmt.Sprintf("%s: not a directory of this machine", j.line.context),
@@ -161,6 +172,7 @@ func (p *program) prepare(ctx context.Context, j *job, o *fetchOptions) error {
 	if err != nil {
 		return err
 	}
+	j.scratch = filepath.Join(store.Dir(), "tmp")
 	if j.frontend, err = p.frontendImage(j.line.last("frontend"), store); err != nil {
 		return err
 	}
@@ -179,16 +191,6 @@ func (p *program) prepare(ctx context.Context, j *job, o *fetchOptions) error {
 	return err
 }
 
-// namedContext is the value of --build-context NAME=…, the last one.
-func (l *buildLine) namedContext(name string) (value string, ok bool) {
-	for _, v := range l.values("build-context") {
-		if n, rest, _ := strings.Cut(v, "="); strings.EqualFold(n, name) {
-			value, ok = rest, true
-		}
-	}
-	return value, ok
-}
-
 // preflightPlanned checks a build against the cache that will be made for it,
 // before anything is fetched.
 func (p *program) preflightPlanned(j *job, c *buildContext) (*preflight.Report, error) {
@@ -202,11 +204,11 @@ func (p *program) preflightPlanned(j *job, c *buildContext) (*preflight.Report, 
 	}
 	plan := ecosystem.New(req.Context, pkgs, ecosystem.Options{Platforms: req.Platforms})
 	req.Deps = &preflight.Deps{Manifest: promised(plan)}
-	report, err := preflight.Run(req)
+	report, err := preflight.Run(req.Request)
 	if err != nil {
-		return nil, err
+		return nil, unfit(err)
 	}
-	return report, refused(report)
+	return report, p.refused(j, report)
 }
 
 // promised is the manifest of a cache that has all of a plan.
@@ -234,41 +236,43 @@ func (p *program) preflightGiven(j *job, c *buildContext, given string) error {
 		return err
 	}
 	req.Deps = &deps.Deps
-	report, err := preflight.Run(req)
+	report, err := preflight.Run(req.Request)
 	if err != nil {
-		return err
+		return unfit(err)
 	}
-	return refused(report)
+	return p.refused(j, report)
 }
 
 // refused is the error of a report that stops a build. A report of warnings
-// alone is nothing: the build prints them where they belong.
-func refused(r *preflight.Report) error {
-	failed := len(r.Of(preflight.Error))
-	if failed == 0 {
+// alone is nothing: the build prints them where they belong. The report is not
+// closed: which exceptions are used is known when the build has its graph.
+func (p *program) refused(j *job, r *preflight.Report) error {
+	failed := r.Of(preflight.Error)
+	if len(failed) == 0 {
 		return nil
 	}
-	return &fault{code: exitRefused, lines: preflight.Text(r.Findings),
-		text: count(failed, "error", "errors") + "; no build was started"}
+	f := &fault{code: exitRefused, lines: preflight.Text(r.Findings),
+		text: count(len(failed), "error", "errors") + "; no build was started"}
+	ownImage := j.line.last("frontend") != "" || p.env["HERMETIC_FRONTEND"] != ""
+	if ownImage && j.line.policy() == "" && slices.ContainsFunc(failed, func(f preflight.Finding) bool { return f.Rule.Exceptable }) {
+		f.hints = []string{"what a policy in the frontend image grants is not known here: name it with --policy FILE"}
+	}
+	return f
 }
 
 // buildRequest is what a preflight of the build is shown. Steps may run on this
 // machine's platform as well as on those that are built for.
-func (p *program) buildRequest(j *job, c *buildContext) (preflight.Request, error) {
+func (p *program) buildRequest(j *job, c *buildContext) (request, error) {
 	l := j.line
 	targets := l.values("platform")
 	if one := p.env["DOCKER_DEFAULT_PLATFORM"]; len(targets) == 0 && one != "" {
 		targets = []string{one}
 	}
 	o := &checkOptions{
-		file: l.last("file"), input: j.input, target: l.last("target"),
-		buildArgs: l.values("build-arg"), platforms: append([]string{ownPlatform()}, targets...),
+		file: l.last("file"), input: j.input, target: l.last("target"), policy: l.policy(),
+		buildArgs: l.values("build-arg"), contexts: l.values("build-context"), platforms: append([]string{ownPlatform()}, targets...),
 	}
 	req, err := p.request(o, c)
-	for _, v := range l.values("build-context") {
-		name, _, _ := strings.Cut(v, "=")
-		req.Contexts = append(req.Contexts, strings.ToLower(name))
-	}
 	if o.file == "-" {
 		p.stdin = bytes.NewReader(req.Dockerfile.Data) // the builder reads it as well
 	}
@@ -288,6 +292,9 @@ func (j job) arguments() []string {
 	if j.input != "" {
 		args = append(args, "--build-arg", inputArg+"="+j.input)
 	}
+	if j.metadata != "" {
+		args = append(args, "--metadata-file", j.metadata)
+	}
 	return append(args, j.line.passed...)
 }
 
@@ -297,7 +304,46 @@ func (p *program) start(ctx context.Context, b builder, j job) error {
 		return err
 	}
 	if len(b.command) > 0 {
-		return p.runBuildx(ctx, append(append(b.command, "build"), j.arguments()...))
+		return p.buildx(ctx, b, j)
 	}
-	return p.solve(ctx, b.host, j)
+	response, err := p.solve(ctx, b.host, j)
+	if err != nil {
+		return err
+	}
+	p.conclude(j.line, response[reportKey])
+	return nil
+}
+
+// buildx hands the build over to buildx. The report comes back in its metadata
+// file, the user's own or one that nobody else sees.
+func (p *program) buildx(ctx context.Context, b builder, j job) error {
+	var env []string
+	name := j.line.last("metadata-file")
+	if name == "" && !j.line.calls() {
+		// Without a place for the file the build goes on, and says no level.
+		if dir, err := os.MkdirTemp(j.scratch, "metadata-"); err == nil {
+			defer os.RemoveAll(dir)
+			name = filepath.Join(dir, "metadata.json")
+			j.metadata, env = name, []string{"BUILDX_METADATA_PROVENANCE=disabled"} // it costs time, and nobody reads it
+		}
+	}
+	err := p.runBuildx(ctx, child{append(append(b.command, "build"), j.arguments()...), env})
+	if err == nil && !j.line.calls() {
+		p.conclude(j.line, reportIn(name))
+	}
+	return err
+}
+
+// reportIn is the report in a metadata file; "" where there is none.
+func reportIn(name string) string {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return ""
+	}
+	var metadata map[string]json.RawMessage
+	var report string
+	if json.Unmarshal(data, &metadata) != nil || json.Unmarshal(metadata[reportKey], &report) != nil {
+		return ""
+	}
+	return report
 }

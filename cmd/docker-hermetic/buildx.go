@@ -77,13 +77,19 @@ func (p *program) childEnv() []string {
 	return env
 }
 
+// A child is a program that we start.
+type child struct {
+	argv []string
+	env  []string // more of the environment, "NAME=VALUE"
+}
+
 // runBuildx runs a program on our own standard streams and passes its exit code
 // on. The signal that ends ctx is passed to it, and it is waited for: it has a
 // build to end.
-func (p *program) runBuildx(ctx context.Context, argv []string) error {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+func (p *program) runBuildx(ctx context.Context, c child) error {
+	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr
-	cmd.Env = p.childEnv()
+	cmd.Env = append(p.childEnv(), c.env...)
 	cmd.Cancel = func() error {
 		if runtime.GOOS == "windows" {
 			return cmd.Process.Kill()
@@ -107,5 +113,5 @@ func (p *program) runBuildx(ctx context.Context, argv []string) error {
 	if status, ok := e.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return exited(128 + int(status.Signal()))
 	}
-	return fmt.Errorf("%s: %v", filepath.Base(argv[0]), e)
+	return fmt.Errorf("%s: %v", filepath.Base(c.argv[0]), e)
 }

@@ -65,6 +65,10 @@ type buildLine struct {
 // A flagUse is a known flag with its value, "true" or "false" for a switched one.
 type flagUse struct{ name, value string }
 
+// ours tells --policy FILE, which is ours, from buildx's own --policy, whose
+// value is a list of KEY=VALUE.
+func (u flagUse) ours() bool { return u.name == "policy" && !strings.Contains(u.value, "=") }
+
 // A place is an argument that is no flag.
 type place struct {
 	text  string
@@ -191,7 +195,7 @@ func (l *buildLine) use(u flagUse, args []string) error {
 		u.value = strconv.FormatBool(on)
 	}
 	l.uses = append(l.uses, u)
-	if !flag.own {
+	if !flag.own && !u.ours() {
 		l.passed = append(l.passed, args...)
 	}
 	return nil
@@ -240,6 +244,23 @@ func (l *buildLine) last(name string) string {
 		return ""
 	}
 	return all[len(all)-1]
+}
+
+// policy is the file of our --policy, the last one; "" for none.
+func (l *buildLine) policy() string {
+	file := ""
+	for _, u := range l.uses {
+		if u.ours() {
+			file = u.value
+		}
+	}
+	return file
+}
+
+// calls tells whether buildx is asked about the build, rather than to build.
+func (l *buildLine) calls() bool {
+	call := l.last("call")
+	return call != "" && call != "build" || l.last("print") != "" || l.on("check")
 }
 
 // on tells whether a switched flag is on.

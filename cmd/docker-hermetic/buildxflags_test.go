@@ -39,6 +39,8 @@ func TestParseBuild(t *testing.T) {
 		{"double dash last", ". --", want{".", ". --", ""}},
 		{"own flags are not passed", "--offline --input gomod --mirror=gomod=http://127.0.0.1:1 --store s --verify=false -t app --frontend ref .",
 			want{".", "-t app .", "offline=true input=gomod mirror=gomod=http://127.0.0.1:1 store=s verify=false tag=app frontend=ref"}},
+		{"a policy file is ours, buildx's policies are not", "--policy p.yaml --policy filename=x,strict=true --policy=q.yaml .",
+			want{".", "--policy filename=x,strict=true .", "policy=p.yaml policy=filename=x,strict=true policy=q.yaml"}},
 		{"own flags after context", ". --offline", want{".", ".", "offline=true"}},
 		{"unknown with equals", "--new=x .", want{".", "--new=x .", ""}},
 		{"unknown last", ". --new", want{".", ". --new", ""}},
@@ -93,11 +95,11 @@ func TestParseBuildErrors(t *testing.T) {
 }
 
 // TestBuildFlagsOwn holds the table to its rule: what is ours is never passed
-// on, and the help of the command names it.
+// on, and the help of the command names it. --policy is ours and buildx's.
 func TestBuildFlagsOwn(t *testing.T) {
 	flags := (&program{}).buildCommand().Flags()
 	for name, f := range buildFlags {
-		if own := flags.Lookup(name) != nil; own != f.own {
+		if own := flags.Lookup(name) != nil; own != (f.own || name == "policy") {
 			t.Errorf("--%s: in the help %v, our own %v", name, own, f.own)
 		}
 	}

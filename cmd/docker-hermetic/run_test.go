@@ -155,7 +155,7 @@ func TestRunBuildxCancelled(t *testing.T) {
 		cancel()
 	}()
 	p := &program{stdout: write, stderr: io.Discard, env: map[string]string{"PATH": os.Getenv("PATH")}}
-	err = p.runBuildx(ctx, []string{"/bin/sh", "-c", "trap 'exit 42' INT; echo; while :; do sleep 0.05; done"})
+	err = p.runBuildx(ctx, child{argv: []string{"/bin/sh", "-c", "trap 'exit 42' INT; echo; while :; do sleep 0.05; done"}})
 	if !errors.Is(err, exited(42)) {
 		t.Errorf("error %v, want exit code 42", err)
 	}

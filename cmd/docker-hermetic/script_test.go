@@ -42,9 +42,13 @@ func TestMain(m *testing.M) {
 //	goproxy             serve the modules of testdata/mod and example.com/big on
 //	                    loopback; MIRROR and GOPROXY are its URL
 //	gosum FILE MODULE@VERSION[/go.mod]…   write a go.sum of these modules
+//	fileserver DIR FILE…  serve DIR on loopback, what is in its "private" only to
+//	                    user:s3cret; "@FILES@" in each FILE becomes its URL
 //	hangproxy           serve nothing: requests wait until the script ends
 //	waitrequest         wait until hangproxy has been asked
 //	waitfile FILE       wait until the file is there
+//	conforms findings|report|sarif FILE   hold the file to its schema
+//	dates FILE…         make "@+10d@" the time ten days from now
 //	flipbit FILE        damage one bit of the file in its middle
 //	tree DIR            print the files below DIR with mode and size
 //	exits CODE PROGRAM ARG…   run the program, which must exit with this code
@@ -54,9 +58,9 @@ func TestScript(t *testing.T) {
 		UpdateScripts: *update,
 		Setup:         setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"goproxy": goproxyCmd, "gosum": gosumCmd, "hangproxy": hangproxyCmd, "waitrequest": waitrequestCmd,
-			"waitfile": waitfileCmd,
-			"flipbit":  flipbitCmd, "tree": treeCmd, "exits": exitsCmd,
+			"goproxy": goproxyCmd, "fileserver": fileserverCmd, "gosum": gosumCmd, "hangproxy": hangproxyCmd, "waitrequest": waitrequestCmd,
+			"waitfile": waitfileCmd, "conforms": conformsCmd, "dates": datesCmd,
+			"flipbit": flipbitCmd, "tree": treeCmd, "exits": exitsCmd,
 		},
 	})
 }
@@ -92,7 +96,7 @@ func goproxyCmd(ts *testscript.TestScript, neg bool, args []string) {
 
 // bigModule makes a module whose zip is too large for the pack of a view.
 func bigModule(dir string) error {
-	noise := make([]byte, 40<<10)
+	noise := make([]byte, 100<<10)
 	rand.NewChaCha8([32]byte{1}).Read(noise)
 	const mod = "module example.com/big\n"
 	return errors.Join(
@@ -160,6 +164,27 @@ func getAll(url string) ([]byte, error) {
 		err = errors.Join(err, fmt.Errorf("%s: %s", url, resp.Status))
 	}
 	return data, err
+}
+
+func fileserverCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: fileserver DIR FILE...")
+	}
+	files := http.FileServer(http.Dir(ts.MkAbs(args[0])))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		if strings.HasPrefix(r.URL.Path, "/private/") && (user != "user" || password != "s3cret") {
+			http.Error(w, "who are you", http.StatusUnauthorized)
+			return
+		}
+		files.ServeHTTP(w, r)
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("FILES", server.URL)
+	for _, name := range args[1:] {
+		text := strings.ReplaceAll(ts.ReadFile(name), "@FILES@", server.URL)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
+	}
 }
 
 // asked is closed by the hanging proxy of a script when a request arrives; by

@@ -41,7 +41,7 @@ func needsBuildx(l *buildLine) error {
 	var names []string
 	for _, u := range l.uses {
 		name := "--" + u.name
-		if !buildFlags[u.name].own && !slices.Contains(directFlags, u.name) && !slices.Contains(names, name) {
+		if !buildFlags[u.name].own && !u.ours() && !slices.Contains(directFlags, u.name) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
@@ -54,20 +54,20 @@ func needsBuildx(l *buildLine) error {
 }
 
 // solve builds on the BuildKit daemon at host: what buildx does, for the flags
-// of directFlags.
-func (p *program) solve(ctx context.Context, host string, j job) error {
+// of directFlags. The result is what the build says of itself.
+func (p *program) solve(ctx context.Context, host string, j job) (map[string]string, error) {
 	opt, files, err := p.solveOpt(j)
 	defer files.discard()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, err := client.New(ctx, host)
 	if err != nil {
-		return fmt.Errorf("BUILDKIT_HOST %s: %w", host, err)
+		return nil, fmt.Errorf("BUILDKIT_HOST %s: %w", host, err)
 	}
 	defer c.Close()
 	if _, err := c.Info(ctx); err != nil {
-		return fmt.Errorf("BUILDKIT_HOST %s: %w", host, err)
+		return nil, fmt.Errorf("BUILDKIT_HOST %s: %w", host, err)
 	}
 	response, err := p.show(ctx, j.line, func(ctx context.Context, status chan *client.SolveStatus) (*client.SolveResponse, error) {
 		return c.Build(ctx, *opt, "hermetic", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
@@ -79,17 +79,17 @@ func (p *program) solve(ctx context.Context, host string, j job) error {
 			s.Print(p.stderr)
 		}
 		if strings.Contains(err.Error(), "\n") { // the frontend's findings
-			return &fault{code: exitTrouble, lines: err.Error(), text: "the build was stopped"}
+			return nil, &fault{code: exitTrouble, lines: err.Error(), text: "the build was stopped"}
 		}
-		return err
+		return nil, err
 	}
 	if err := files.commit(); err != nil {
-		return err
+		return nil, err
 	}
 	if name := j.line.last("metadata-file"); name != "" {
-		return writeMetadata(name, response.ExporterResponse)
+		err = writeMetadata(name, response.ExporterResponse)
 	}
-	return nil
+	return response.ExporterResponse, err
 }
 
 // show runs a build with its progress on standard error.

@@ -58,7 +58,7 @@ func Files(fsys fs.FS, dockerfile string, gitmodules []byte, sources []Source) [
 
 // files is Files for the sources of the Dockerfile's text. Those that depend
 // on variables are left to the graph.
-func (d *dockerfile) files(fsys fs.FS) []Finding {
+func (d *dockerfile) files(req Request) []Finding {
 	var sources []Source
 	add := func(paths []string, at []parser.Range) {
 		for _, p := range paths {
@@ -82,11 +82,11 @@ func (d *dockerfile) files(fsys fs.FS) []Finding {
 			}
 		}
 	}
-	gitmodules, err := fs.ReadFile(fsys, GitmodulesFile)
+	gitmodules, err := fs.ReadFile(req.Context, GitmodulesFile)
 	if err != nil {
 		gitmodules = nil // none, or none that a build can read
 	}
-	return Files(fsys, d.name, gitmodules, sources)
+	return Files(req.Files, d.name, gitmodules, sources)
 }
 
 // isRemote tells the sources of ADD that are in no build context.

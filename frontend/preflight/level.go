@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hermetic-build/hermetic/cache"
 	"github.com/hermetic-build/hermetic/frontend/policy"
@@ -31,7 +32,7 @@ var obstacles = map[*Rule]policy.Level{
 func (r *Report) Level() (policy.Level, []Obstacle) {
 	var found []Obstacle
 	for _, g := range r.Grants {
-		found = append(found, Obstacle{policy.Sealed, fmt.Sprintf("%s:%d: %s: has a network (granted %s)", r.df.name, g.Line, g.Text, grantor(g.Exception)), g.Line})
+		found = append(found, Obstacle{policy.Sealed, fmt.Sprintf("%s:%d: %s: has a network (granted %s)", r.df.name, g.Line, clip(g.Text), grantor(g.Exception)), g.Line})
 	}
 	for _, f := range r.Findings {
 		level, ok := obstacles[f.Rule]
@@ -48,6 +49,15 @@ func (r *Report) Level() (policy.Level, []Obstacle) {
 	found = append(found, Obstacle{policy.Reproduced, "one build cannot show that another gives the same digest", 0})
 	slices.SortStableFunc(found, func(a, b Obstacle) int { return int(a.Level) - int(b.Level) })
 	return found[0].Level - 1, found
+}
+
+// clip cuts the text of an instruction, which may be a whole script.
+func clip(s string) string {
+	const most = 120
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // Close adds what can be said only when all else is in the report: exceptions
@@ -106,9 +116,11 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		Findings   []Finding          `json:"findings"`
 		Packages   []cache.Package    `json:"packages"`
 		Inputs     []input            `json:"inputs"`
+		Sources    []Used             `json:"sources"`
 	}{
 		Level: level, Obstacles: found, Networks: []network{}, Exceptions: []policy.Exception{}, Notes: r.Notes(),
 		Findings: append([]Finding{}, r.Findings...), Packages: append([]cache.Package{}, r.Plan.Packages...), Inputs: []input{},
+		Sources: append([]Used{}, r.Sources...),
 	}
 	if r.terms != nil {
 		out.Exceptions = append(out.Exceptions, r.terms.Used()...)

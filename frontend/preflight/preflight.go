@@ -75,7 +75,7 @@ func Run(req Request) (*Report, error) {
 	r.Add(df.commands(req, r.Plan)...)
 	r.Add(df.proxies(req.BuildArgs)...)
 	if req.Files != nil {
-		r.Add(df.files(req.Files)...)
+		r.Add(df.files(req)...)
 	}
 	if !df.runs() {
 		r.Plan = df.served(r.Plan) // nothing runs, so nothing else is read

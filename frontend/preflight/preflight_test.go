@@ -356,8 +356,14 @@ var onGraph = []*preflight.Rule{
 	preflight.ReservedMount, preflight.NestedFrontend, preflight.BuildOp, preflight.ExtraHost, preflight.OpenInput,
 }
 
+// TestEveryRuleHasCases leaves out PlatformNotCovered: no lockfile that this
+// version reads has required inputs that differ by platform, so no archive can
+// break it. TestOtherPlatform has its case.
 func TestEveryRuleHasCases(t *testing.T) {
 	for _, r := range preflight.Rules {
+		if r == preflight.PlatformNotCovered {
+			continue
+		}
 		for _, verdict := range []string{"bad", "good"} {
 			_, err := os.Stat(filepath.Join("testdata", r.Name+"-"+verdict+".txtar"))
 			if has := err == nil; has == slices.Contains(onGraph, r) {

@@ -58,9 +58,17 @@ type Report struct {
 	Plan     cache.Plan // what the build needs
 	Grants   []Grant    // RUNs that have a network
 	Local    []string   // what the build reads from directories of the client, in words
+	Sources  []Used     // what else it reads, of the graph: known in a build alone
 
 	terms *policy.Terms // what is granted and demanded
 	df    *dockerfile   // nil where the Dockerfile was not read
+}
+
+// Used is a source of the graph: an image, a URL, a repository, a directory of
+// the client.
+type Used struct {
+	URI string `json:"uri"`           // as BuildKit identifies it, without credentials
+	Pin string `json:"pin,omitempty"` // the digest or commit that it must have, unless the URI has it
 }
 
 // A Grant is a RUN that an exception gives a network.
@@ -214,7 +222,7 @@ func excepted(f Finding) string {
 func grantor(e *policy.Exception) string {
 	text := "by " + e.ApprovedBy
 	if !e.Until.IsZero() {
-		text += " until " + e.Until.Add(-time.Second).Format(time.DateOnly) // the last day
+		text += " until " + e.Until.UTC().Add(-time.Second).Format(time.DateOnly) // the last day
 	}
 	return text + ": " + e.Reason
 }

@@ -93,7 +93,7 @@ var (
 		`run "hermetic prefetch CONTEXT" again: it fetches only what is new`}
 	CorruptInput = &Rule{"CorruptInput", fatal,
 		count("1 input in the cache is not what its lockfile promises", "%d inputs in the cache are not what their lockfile promises"),
-		`run "hermetic prefetch --verify CONTEXT": it reads every byte of the cache again and replaces what is damaged`}
+		`make the cache again: "hermetic prefetch --verify CONTEXT" reads every byte of it; a directory of Hermeto's is Hermeto's to make anew`}
 	InvalidLockfile = &Rule{"InvalidLockfile", fatal,
 		count("1 line of a lockfile cannot be used", "%d lines of lockfiles cannot be used"), ""}
 	InconsistentVendor = &Rule{"InconsistentVendor", refusal,
@@ -162,7 +162,7 @@ var (
 	UnqualifiedImage = &Rule{"UnqualifiedImage", remark,
 		count("1 image is named without its registry", "%d images are named without their registry"),
 		"write the registry's host in front of the name: Konflux looks nowhere else"}
-	MissingSource = &Rule{"MissingSource", fatal,
+	MissingSource = &Rule{"MissingSource", refusal,
 		count("1 source of COPY or ADD is not in the build context", "%d sources of COPY or ADD are not in the build context"),
 		"check the path, and whether .dockerignore leaves it out"}
 	UnsetArg = &Rule{"UnsetArg", fatal,
