@@ -50,10 +50,11 @@ type build struct {
 	source *dockerui.Source
 	tree   *pb.Definition // the layout; nil where there is none
 
-	registries *policy.Terms   // what the organisation says of images
-	barred     map[string]bool // images that it does not allow
-	local      map[string]bool // names of the client's directories that are read
-	gitmodules []byte          // of the build context
+	inputs     map[string][]preflight.Finding // what frontend inputs break
+	registries *policy.Terms                  // what the organisation demands
+	barred     map[string]bool                // images that it does not allow
+	local      map[string]bool                // names of the client's directories that are read
+	gitmodules []byte                         // of the build context
 }
 
 // Build is the frontend (a gateway client.BuildFunc). The result is that of
@@ -71,7 +72,7 @@ func Build(ctx context.Context, c client.Client) (*client.Result, error) {
 	b := &build{
 		cfg: cfg, ready: make(chan struct{}), report: &preflight.Report{},
 		keep: map[digest.Digest]struct{}{}, own: map[digest.Digest]struct{}{}, images: map[string]bool{},
-		barred: map[string]bool{}, local: map[string]bool{},
+		barred: map[string]bool{}, local: map[string]bool{}, inputs: map[string][]preflight.Finding{},
 	}
 	b.registries, _ = policy.Combine(policy.Inputs{Policy: cfg.policy, Now: time.Now()})
 	b.client = &sealingClient{Client: c, build: b, locals: map[[32]byte]*client.Result{}}
@@ -112,6 +113,9 @@ func (b *build) finish(ctx context.Context, res *client.Result, err error) (*cli
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.addImages()
+	for _, found := range b.inputs {
+		b.report.Add(found...)
+	}
 	b.report.Local = b.locals()
 	b.report.Close()
 	b.warn(ctx)

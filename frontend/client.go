@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -137,41 +138,50 @@ func (c *sealingClient) ResolveImageConfig(ctx context.Context, ref string, opt 
 }
 
 // Inputs implements client.Client: the graphs that the client built itself.
-// Their execs stay as they are, since others refer to them by digest, and so
-// they must be shut already.
+// Their execs stay as they are, since others refer to them by digest. Whatever
+// can be said against them is said before any of them runs.
 func (c *sealingClient) Inputs(ctx context.Context) (map[string]llb.State, error) {
 	inputs, err := c.Client.Inputs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for name, st := range inputs {
-		def, err := st.Marshal(ctx)
+	var found []preflight.Finding
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		def, err := inputs[name].Marshal(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if err := c.build.keepInput(name, def.ToPB()); err != nil {
+		of, err := c.build.keepInput(name, def.ToPB())
+		if err != nil {
 			return nil, err
 		}
+		found = append(found, of...)
 	}
-	return inputs, nil
+	return inputs, preflight.NewReport(c.build.registries, found...).Err()
 }
 
 // keepInput adds the ops of a frontend input to those that sealing leaves
-// alone.
-func (b *build) keepInput(name string, def *pb.Definition) error {
+// alone, and tells what its execs break.
+func (b *build) keepInput(name string, def *pb.Definition) ([]preflight.Finding, error) {
 	if len(def.Def) == 0 {
-		return nil
+		return nil, nil
 	}
 	g, err := llbgen.Decode(def)
 	if err != nil {
-		return fmt.Errorf("input %q: %w", name, err)
+		return nil, fmt.Errorf("input %q: %w", name, err)
+	}
+	keep := g.Digests()
+	var found []preflight.Finding
+	for _, v := range g.Check(llbgen.Sandbox{Keep: keep}) {
+		if rule := inputRules[v.Kind]; rule != nil {
+			found = append(found, preflight.Finding{Rule: rule, Subject: fmt.Sprintf("input %q: %s", name, v.Name), Cause: v.Detail, Place: v.Subject})
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for d := range g.Digests() {
-		b.keep[d] = struct{}{}
-	}
-	return nil
+	maps.Copy(b.keep, keep)
+	b.inputs[name] = found
+	return found, nil
 }
 
 // seal waits for the preflight and seals one graph. The files that it copies

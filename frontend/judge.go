@@ -43,6 +43,19 @@ var rules = map[llbgen.Kind]*preflight.Rule{
 	llbgen.OpenInput:        preflight.OpenInput,
 }
 
+// inputRules are those that an exec can break that the client brought along.
+// What is said of its sources is the business of whoever built the input.
+var inputRules = map[llbgen.Kind]*preflight.Rule{
+	llbgen.OpenInput:        preflight.OpenInput,
+	llbgen.SecurityInsecure: preflight.SecurityInsecure,
+	llbgen.SSHMount:         preflight.SSHMount,
+	llbgen.Device:           preflight.Device,
+	llbgen.BuildOp:          preflight.BuildOp,
+	llbgen.UnknownOp:        preflight.BuildOp,
+	llbgen.UnknownSource:    preflight.BuildOp,
+	llbgen.Malformed:        preflight.BuildOp,
+}
+
 // judge turns what a graph breaks into findings. The error has those that stop
 // the build.
 func (b *build) judge(vs []llbgen.Violation) error {
@@ -55,8 +68,10 @@ func (b *build) judge(vs []llbgen.Violation) error {
 		if v.Kind == llbgen.Network && b.cfg.network == "host" {
 			continue // said once, of the option: optionFindings
 		}
-		if _, own := b.own[v.Digest]; !ok || own || v.Kind == llbgen.RemoteSource && b.isContext(v.Subject) {
-			continue
+		_, own := b.own[v.Digest]
+		_, kept := b.keep[v.Digest]
+		if !ok || own && isSource(v.Kind) || kept && isOpen(v.Kind) || v.Kind == llbgen.RemoteSource && b.isContext(v.Subject) {
+			continue // what kept execs break is said of the input
 		}
 		if v.Kind == llbgen.Network && b.grantedPlaces(v.Places) {
 			continue
@@ -73,6 +88,16 @@ func (b *build) judge(vs []llbgen.Violation) error {
 	b.report.Add(found...)
 	b.report.Sort()
 	return b.report.Err()
+}
+
+// isOpen tells what can be said against an exec of an input.
+func isOpen(k llbgen.Kind) bool {
+	return inputRules[k] != nil || k == llbgen.Network || k == llbgen.CacheMount
+}
+
+// isSource tells what can be said against a source.
+func isSource(k llbgen.Kind) bool {
+	return k == llbgen.UnpinnedHTTP || k == llbgen.UnpinnedGit || k == llbgen.RemoteSource
 }
 
 // at is a finding at a place of the Dockerfile.

@@ -78,6 +78,14 @@ type Grant struct {
 	Exception *policy.Exception
 }
 
+// NewReport is a report of findings that no Dockerfile explains, graded by terms.
+func NewReport(terms *policy.Terms, fs ...Finding) *Report {
+	r := &Report{terms: terms}
+	r.Add(fs...)
+	r.Sort()
+	return r
+}
+
 // Add appends findings, with the severity that this build gives them; Sort
 // makes the report fit for reading.
 func (r *Report) Add(fs ...Finding) {

@@ -167,8 +167,9 @@ require example.com/absent v1.0.0
 func TestFrontendInputs(t *testing.T) {
 	dir := project(t, "-- Dockerfile --\nFROM base\nRUN --network=host test -e /made && env >/env\n")
 	base := llb.Image(strings.TrimSuffix(images.busybox, "\n"))
-	made := func(mode pb.NetMode) (gateway.SolveRequest, digest.Digest) {
-		st := base.Run(llb.Args([]string{"/bin/sh", "-c", "touch /made"}), llb.Network(mode)).Root()
+	made := func(mode pb.NetMode, opts ...llb.RunOption) (gateway.SolveRequest, digest.Digest) {
+		opts = append(opts, llb.Args([]string{"/bin/sh", "-c", "touch /made"}), llb.Network(mode))
+		st := base.Run(opts...).Root()
 		def, err := st.Marshal(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -194,15 +195,29 @@ func TestFrontendInputs(t *testing.T) {
 			t.Errorf("got %v; the input's step %s was solved: %v", err, exec, seen[exec])
 		}
 	})
-	for name, mode := range map[string]pb.NetMode{"host": llb.NetModeHost, "default": llb.NetModeSandbox} {
-		t.Run("an open one is refused: "+name, func(t *testing.T) {
-			req, exec := made(mode)
-			_, seen, err := ask(t, dir, req)
-			if err == nil || !strings.Contains(err.Error(), "NestedFrontend") || seen[exec] {
-				t.Errorf("got %v; the input's step was solved: %v", err, seen[exec])
-			}
-		})
-	}
+	t.Run("an open one stays as it is, and is told of", func(t *testing.T) {
+		req, exec := made(llb.NetModeSandbox)
+		res, seen, err := ask(t, dir, req)
+		if err != nil || !seen[exec] {
+			t.Fatalf("got %v; the input's step %s was solved: %v", err, exec, seen[exec])
+		}
+		contains(t, "the report", string(res.Metadata["frontend.hermetic.report"]), `"level":"none"`, `"rule":"OpenInput"`, "network is default")
+	})
+	t.Run("an open one stops a strict build", func(t *testing.T) {
+		req, _ := made(llb.NetModeSandbox)
+		strict := project(t, "-- Dockerfile --\nFROM base\nRUN true\n-- hermetic.yaml --\nstrict: true\n")
+		_, _, err := ask(t, strict, req)
+		if err == nil || !strings.Contains(err.Error(), "OpenInput: ") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("a privileged one is refused before it runs", func(t *testing.T) {
+		req, exec := made(llb.NetModeNone, llb.Security(llb.SecurityModeInsecure))
+		_, seen, err := ask(t, dir, req)
+		if err == nil || !strings.Contains(err.Error(), "SecurityInsecure: ") || seen[exec] {
+			t.Errorf("got %v; the input's step was solved: %v", err, seen[exec])
+		}
+	})
 }
 
 // TestCacheMountsArePrivate: what one build leaves in a cache mount reaches no
