@@ -291,8 +291,16 @@ func ParseBuildConfig(file string, data []byte) ([]EnvVar, error) {
 		return nil, fmt.Errorf("%s: %v", file, err)
 	}
 	var errs []error
+	var vars []EnvVar
+	seen := map[string]string{}
 	for _, v := range c.EnvironmentVariables {
+		was, twice := seen[v.Name]
+		if seen[v.Name] = v.Value; !twice {
+			vars = append(vars, v)
+		}
 		switch {
+		case twice && was != v.Value:
+			errs = append(errs, fmt.Errorf("%s: environment variable %q: given twice, with two values", file, clip(v.Name)))
 		case v.Name == "" || strings.ContainsAny(v.Name, "=\x00"):
 			errs = append(errs, fmt.Errorf("%s: environment variable %q: not a name", file, clip(v.Name)))
 		case strings.Contains(v.Value, "\x00"):
@@ -302,5 +310,5 @@ func ParseBuildConfig(file string, data []byte) ([]EnvVar, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return c.EnvironmentVariables, nil
+	return vars, nil
 }

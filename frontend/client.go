@@ -42,7 +42,8 @@ func (c *sealingClient) BuildOpts() client.BuildOpts {
 
 // errNested says which door is shut.
 func errNested(what string) error {
-	return fmt.Errorf("NestedFrontend: %s: a sealed build runs in one frontend", what)
+	f := preflight.Finding{Rule: preflight.NestedFrontend, Subject: what, Cause: "a sealed build runs in one frontend"}
+	return preflight.NewReport(nil, f).Err()
 }
 
 // NewContainer implements client.Client by refusing.
@@ -66,8 +67,8 @@ func (c *sealingClient) Solve(ctx context.Context, req client.SolveRequest) (*cl
 		c.build.reads(src)
 		return c.solveOnce(ctx, req)
 	}
-	if ctx.Value(preparing{}) != nil && !runs(req.Definition) {
-		return c.Client.Solve(ctx, req) // a remote context that is unpacked; nothing may wait for itself
+	if ctx.Value(preparing{}) != nil && !runs(req.Definition) || c.build.brought(req.Definition) {
+		return c.Client.Solve(ctx, req) // a remote context that is unpacked, or an input; nothing may wait for itself
 	}
 	sealed, err := c.build.seal(ctx, req.Definition)
 	if err != nil {
@@ -100,6 +101,19 @@ func runs(def *pb.Definition) bool {
 		}
 	}
 	return false
+}
+
+// brought tells whether a graph is one of the client's, and nothing else. It was
+// judged when it came.
+func (b *build) brought(def *pb.Definition) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, data := range def.Def[:len(def.Def)-1] { // the last one names the result
+		if _, ok := b.keep[digest.FromBytes(data)]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // solveOnce solves a graph of one local source, and answers from memory when

@@ -46,7 +46,7 @@ func (b *build) readDeps(ctx context.Context) (*deps, error) {
 	var peek llb.State
 	if name, ok := strings.CutPrefix(b.cfg.deps, "local:"); ok {
 		d.state = llb.Local(name, b.session(name, []llb.LocalOption{
-			llb.SharedKeyHint(name), dockerui.WithInternalName("load deps context"),
+			llb.IncludePatterns(depsPatterns()), llb.SharedKeyHint(name), dockerui.WithInternalName("load deps context"),
 		})...)
 		peek = llb.Local(name, b.session(name, []llb.LocalOption{
 			llb.IncludePatterns([]string{cache.ManifestFile, configFile, outputName + "/" + configFile}),
@@ -71,6 +71,16 @@ func (b *build) readDeps(ctx context.Context) (*deps, error) {
 // nothing changed; a cache that is new to the daemon may take seconds, and what
 // is missing shall be known before.
 const peekAfter = 150 * time.Millisecond
+
+// depsPatterns are what a view and a tree consist of: what else is in the
+// directory stays where it is.
+func depsPatterns() []string {
+	patterns := []string{cache.ManifestFile, cache.PackFile, "blobs"}
+	for _, name := range []string{configFile, "deps", "bom.json"} {
+		patterns = append(patterns, name, outputName+"/"+name)
+	}
+	return patterns
+}
 
 // first loads the whole, and after a while also the part that says what it is;
 // the answer is whichever is there first. The whole goes on loading: the layout

@@ -100,13 +100,19 @@ func isSource(k llbgen.Kind) bool {
 	return k == llbgen.UnpinnedHTTP || k == llbgen.UnpinnedGit || k == llbgen.RemoteSource
 }
 
-// at is a finding at a place of the Dockerfile.
+// at is a finding at a place: of the Dockerfile, or of the one that an input
+// was made from, under whose lines nothing can be drawn.
 func (b *build) at(places []llbgen.Place) preflight.Finding {
 	f := preflight.Finding{Origin: cache.Origin{File: b.cfg.filename}}
-	if len(places) > 0 && len(places[0].Ranges) > 0 {
-		r := places[0].Ranges
-		f.Line, f.End = int(r[0].GetStart().GetLine()), int(r[len(r)-1].GetEnd().GetLine())
-		f.Origin.Line = f.Line
+	if len(places) == 0 || len(places[0].Ranges) == 0 {
+		return f
+	}
+	r := places[0].Ranges
+	f.Origin.Line = int(r[0].GetStart().GetLine())
+	if b.isDockerfile(places[0].Info) {
+		f.Line, f.End = f.Origin.Line, int(r[len(r)-1].GetEnd().GetLine())
+	} else {
+		f.Origin.File = places[0].Info.GetFilename()
 	}
 	return f
 }
