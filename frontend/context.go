@@ -60,12 +60,19 @@ func (b *build) lockfiles(ctx context.Context, pkgs []cache.Package) (fs.FS, err
 	if !local {
 		return f, nil
 	}
-	if err := f.preload(); grpcerrors.Code(err) == codes.NotFound {
-		return noFiles{}, nil // the client sends no context; the build fails if it needs one
+	if err := f.preload(); isNotSent(err) {
+		return noFiles{}, nil
 	} else if err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// isNotSent tells that the client sends no build context, or no directory at
+// all (BuildKit source/local, whose error has no code). The build itself fails
+// if it needs one.
+func isNotSent(err error) bool {
+	return err != nil && (grpcerrors.Code(err) == codes.NotFound || strings.Contains(err.Error(), "no local sources enabled"))
 }
 
 // noFiles is a context without files.

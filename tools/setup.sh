@@ -2,6 +2,8 @@
 # Installs the system packages that the tests need beside Go, git and make:
 #   runc             runs the containers of buildkitd
 #   busybox-static   the base image of the tests
+#   openssh-client   the agent that BuildKit's own tests start and ask
+#   e2fsprogs        the file system that they make
 # On Debian, as root; elsewhere it says what is missing.
 set -eu
 
@@ -12,6 +14,8 @@ command -v runc >/dev/null || [ -x /usr/sbin/runc ] || missing="$missing runc"
 if ! [ -x /bin/busybox ] || ldd /bin/busybox >/dev/null 2>&1; then
 	missing="$missing busybox-static"
 fi
+command -v ssh-agent >/dev/null || missing="$missing openssh-client"
+command -v mkfs.ext4 >/dev/null || [ -x /usr/sbin/mkfs.ext4 ] || [ -x /sbin/mkfs.ext4 ] || missing="$missing e2fsprogs"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
