@@ -184,7 +184,7 @@ func TestBuildConfig(t *testing.T) {
 	for text, want := range map[string]string{
 		"":   "c: unexpected end of JSON input",
 		"[]": "c: not of the form that Hermeto writes",
-		`{"environment_variables": [{"name": "A", "value": "1"}, {"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}`: "c: environment variable \"A\": given twice, with two values",
+		`{"environment_variables": [{"name": "A", "value": "1"}, {"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}`:                  "c: environment variable \"A\": given twice, with two values",
 		"{\"environment_variables\": [{\"name\": \"\"}, {\"name\": \"A=B\"}, {\"name\": \"OK\"}, {\"name\": \"C\", \"value\": \"\\u0000\"}]}": "c: environment variable \"\": not a name\nc: environment variable \"A=B\": not a name\nc: environment variable \"C\": a NUL in its value",
 	} {
 		if _, err := ParseBuildConfig("c", []byte(text)); err == nil || err.Error() != want {

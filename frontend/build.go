@@ -86,8 +86,36 @@ func Build(ctx context.Context, c client.Client) (*client.Result, error) {
 		defer close(b.ready)
 		b.box, b.err = b.prepare(ctx)
 	}()
-	res, err := builder.Build(ctx, b.client)
+	res, err := b.convertAndSolve(ctx)
 	return b.finish(ctx, res, err)
+}
+
+// convertAndSolve is upstream's builder. It is not waited for when the
+// preflight has refused the build: a long Dockerfile takes it minutes.
+func (b *build) convertAndSolve(ctx context.Context) (*client.Result, error) {
+	type outcome struct {
+		res *client.Result
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		res, err := builder.Build(ctx, b.client)
+		done <- outcome{res, err}
+	}()
+	refused := make(chan struct{})
+	go func() {
+		<-b.ready
+		if _, found := errors.AsType[*preflight.Errors](b.err); found {
+			time.Sleep(filesAfter) // what the graph alone shows has its chance
+			close(refused)
+		}
+	}()
+	select {
+	case o := <-done:
+		return o.res, o.err
+	case <-refused:
+		return nil, b.err
+	}
 }
 
 // sandbox waits for the preflight.

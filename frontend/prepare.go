@@ -3,6 +3,7 @@ package frontend
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -159,6 +160,9 @@ func (b *build) mount(ctx context.Context, d *deps) (llbgen.Sandbox, error) {
 	if d.Tree() {
 		env = d.Env
 	}
+	if err := checkEnv(env); err != nil {
+		return llbgen.Sandbox{}, err
+	}
 	step, err := b.layout(ctx, d, plan.Inputs, env)
 	if err != nil {
 		return llbgen.Sandbox{}, err
@@ -172,4 +176,18 @@ func (b *build) mount(ctx context.Context, d *deps) (llbgen.Sandbox, error) {
 	b.tree = step.tree
 	b.report.Problems(problems)
 	return box(step.tree, env), b.report.Err()
+}
+
+// maxVariable is what Linux takes as one string of a program's environment.
+const maxVariable = 128 << 10
+
+// checkEnv refuses variables with which no step could start.
+func checkEnv(env []cache.EnvVar) error {
+	var errs []error
+	for _, v := range cache.ResolveEnv(env, OutputDir) {
+		if len(v.Name)+len(v.Value)+2 > maxVariable {
+			errs = append(errs, fmt.Errorf("%s: environment variable %.80q: longer than %d KB", configFile, v.Name, maxVariable>>10))
+		}
+	}
+	return errors.Join(errs...)
 }

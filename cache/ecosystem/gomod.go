@@ -91,7 +91,7 @@ func (p *goPlan) problem(kind cache.ProblemKind, at cache.Origin, subjectCause .
 // readMod reads dir/go.mod.
 func (p *goPlan) readMod(dir string) (goModule, bool) {
 	name := path.Join(dir, "go.mod")
-	data, err := fs.ReadFile(p.fsys, name)
+	data, err := readGo(p.fsys, name, maxGoMod)
 	if err != nil {
 		p.problem(cache.BadLock, cache.Origin{File: name}, readCause(err))
 		return goModule{}, false
@@ -138,7 +138,7 @@ func readCause(err error) string {
 func (p *goPlan) readWork(main goModule) (*modfile.WorkFile, string) {
 	for at := main.dir; ; at = path.Dir(at) {
 		name := path.Join(at, "go.work")
-		data, err := fs.ReadFile(p.fsys, name)
+		data, err := readGo(p.fsys, name, maxGoMod)
 		switch {
 		case err == nil:
 			work, err := modfile.ParseWork(name, data, nil)
@@ -245,7 +245,7 @@ func (p *goPlan) localReplaces(set goSet) {
 
 // readSum reads a go.sum or go.work.sum; false means that there is none.
 func (p *goPlan) readSum(name string, required map[module.Version]bool) bool {
-	data, err := fs.ReadFile(p.fsys, name)
+	data, err := readGo(p.fsys, name, maxGoSum)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}

@@ -1,7 +1,10 @@
 package ecosystem
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"golang.org/x/mod/module"
@@ -14,14 +17,43 @@ import (
 // readGoSum).
 const emptyGoMod = "h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY="
 
+// Bounds of what is read of Go's files. The largest projects stay far below.
+const (
+	maxGoMod   = 4 << 20  // bytes of a go.mod or go.work
+	maxGoSum   = 32 << 20 // bytes of a go.sum, go.work.sum or vendor/modules.txt
+	maxGoLines = 300_000  // lines of any of them
+	maxGoLine  = 64 << 10 // bytes of a line of a sum file
+)
+
+// readGo reads one of Go's files. The error is fs.ErrNotExist where there is
+// none.
+func readGo(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	info, err := fs.Stat(fsys, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Size() > limit:
+		return nil, errors.New(tooLarge(limit))
+	}
+	data, err := fs.ReadFile(fsys, name)
+	if err == nil && bytes.Count(data, []byte("\n")) > maxGoLines {
+		return nil, fmt.Errorf("more than %d lines", maxGoLines)
+	}
+	return data, err
+}
+
 // parseGoSum reads a go.sum: "module version h1:…" or "module version/go.mod
 // h1:…" a line (https://go.dev/ref/mod#go-sum-files).
 func parseGoSum(name string, data []byte) ([]cache.Input, []cache.Problem) {
 	var inputs []cache.Input
-	var problems []cache.Problem
+	bad := lockReader{file: name}
 	line := 0
 	for text := range strings.Lines(string(data)) {
 		line++
+		if len(text) > maxGoLine {
+			bad.problem(line, "", fmt.Sprintf("longer than %d KB", maxGoLine>>10))
+			continue
+		}
 		fields := strings.Fields(text)
 		if len(fields) == 0 {
 			continue
@@ -31,13 +63,13 @@ func parseGoSum(name string, data []byte) ([]cache.Input, []cache.Problem) {
 		}
 		in, cause := goSumLine(fields)
 		if cause != "" {
-			problems = append(problems, cache.Problem{Kind: cache.BadLock, Origin: cache.Origin{File: name, Line: line}, Cause: cause})
+			bad.problem(line, "", cause)
 			continue
 		}
 		in.Origin = cache.Origin{File: name, Line: line}
 		inputs = append(inputs, in)
 	}
-	return inputs, problems
+	return inputs, bad.all()
 }
 
 // goSumLine reads one line; the cause says what is wrong with it.

@@ -51,7 +51,7 @@ func (l vendorList) find(m module.Version) vendorModule {
 // setDefaultBuildMod).
 func (p *goPlan) vendored(set goSet) bool {
 	name := path.Join(set.dir, "vendor", "modules.txt")
-	data, err := fs.ReadFile(p.fsys, name)
+	data, err := readGo(p.fsys, name, maxGoSum)
 	if errors.Is(err, fs.ErrNotExist) || !set.vendors() {
 		return false
 	}

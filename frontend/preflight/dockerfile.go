@@ -34,12 +34,14 @@ type dockerfile struct {
 	checks   *linter.Config // the "# check=" line
 	escape   rune
 	stages   []instructions.Stage
-	base     []int           // the stage that a stage begins with; -1 for an image
-	needed   []bool          // whether the target needs a stage
-	unsure   int             // the last needed stage whose base is not known; 0 for none
-	env      shell.EnvGetter // global ARGs, for FROM
-	unknown  map[string]bool // variables whose value only the builder knows
+	names    map[string][]int // of stages, in the order of the file
+	base     []int            // the stage that a stage begins with; -1 for an image
+	needed   []bool           // whether the target needs a stage
+	unsure   int              // the last needed stage whose base is not known; 0 for none
+	env      shell.EnvGetter  // global ARGs, for FROM
+	unknown  map[string]bool  // variables whose value only the builder knows
 	lex      *shell.Lex
+	lines    map[int]func() (text, stage string)
 	findings []Finding
 	grants   []Grant
 	adds     []remoteAdd
@@ -154,17 +156,29 @@ func (d *dockerfile) word(word string, env shell.EnvGetter) (value string, known
 // at is the instruction on a line, in the words by which an exception means
 // it, and the name of its stage; "" where there is none.
 func (d *dockerfile) at(line int) (text, stage string) {
-	for _, s := range d.stages {
-		if covers(s.Location, line) {
-			return normalize(s.OrigCmd + " " + s.BaseName), s.Name
-		}
-		for _, c := range s.Commands {
-			if covers(c.Location(), line) {
-				return instruction(c), s.Name
+	if d.lines == nil {
+		d.lines = map[int]func() (string, string){}
+		for _, s := range d.stages {
+			d.index(s.Location, func() (string, string) { return normalize(s.OrigCmd + " " + s.BaseName), s.Name })
+			for _, c := range s.Commands {
+				d.index(c.Location(), func() (string, string) { return instruction(c), s.Name })
 			}
 		}
 	}
+	if f, ok := d.lines[line]; ok {
+		return f()
+	}
 	return "", ""
+}
+
+// index makes at find an instruction by each of its lines.
+func (d *dockerfile) index(at []parser.Range, f func() (text, stage string)) {
+	if len(at) == 0 {
+		return
+	}
+	for line := at[0].Start.Line; line <= at[len(at)-1].End.Line; line++ {
+		d.lines[line] = f
+	}
 }
 
 func covers(at []parser.Range, line int) bool {

@@ -3,6 +3,7 @@ package preflight
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -191,6 +192,10 @@ type Errors struct{ Findings []Finding }
 
 func (e *Errors) Error() string { return Text(e.Findings) }
 
+// maxShown is how many findings of one rule are shown: what a message of the
+// daemon can hold is bounded (16 MB), and what people read is less.
+const maxShown = 20_000
+
 // Text is findings, sorted by rule, for people. Those that a Dockerfile skips
 // are left out; of those that an exception grants it is said which.
 func Text(fs []Finding) string {
@@ -207,9 +212,13 @@ func Text(fs []Finding) string {
 		}
 		all := granted == end-i
 		b.WriteString(rule.Name + ": " + rule.Summary(n) + "\n")
-		for ; i < end; i++ {
-			b.WriteString(fs[i].String() + excepted(fs[i]) + "\n")
+		for _, f := range fs[i:min(end, i+maxShown)] {
+			b.WriteString(f.String() + excepted(f) + "\n")
 		}
+		if left := end - i - maxShown; left > 0 {
+			fmt.Fprintf(&b, "… and %d more\n", left)
+		}
+		i = end
 		if rule.Hint != "" && !all {
 			b.WriteString("hint: " + rule.Hint + "\n")
 		}

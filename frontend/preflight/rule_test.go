@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -175,9 +176,44 @@ func TestNoPageWithoutRule(t *testing.T) {
 	}
 	for _, name := range names {
 		rule := strings.TrimSuffix(filepath.Base(name), ".md")
+		if rule == "README" {
+			continue
+		}
 		if r, ok := preflight.Find(rule); !ok || r.Name+".md" != filepath.Base(name) {
 			t.Errorf("%s: of no rule", name)
 		}
+	}
+}
+
+// TestIndexOfPages holds the table of docs/rules/README.md to Rules; -update
+// rewrites it.
+func TestIndexOfPages(t *testing.T) {
+	const head = "| rule | a build | a strict build | exception | says |\n| --- | --- | --- | --- | --- |\n"
+	name := filepath.Join(pages, "README.md")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(data), head)
+	i := strings.Index(rest, "\n## ")
+	if !ok || i < 0 {
+		t.Fatalf("%s: no table that begins with\n%s", name, head)
+	}
+	var table strings.Builder
+	for _, r := range preflight.Rules {
+		exception := "no"
+		if r.Exceptable {
+			exception = "yes"
+		}
+		fmt.Fprintf(&table, "| [%[1]s](%[1]s.md) | %[2]s | %[3]s | %[4]s | %[5]s |\n", r.Name, r.Severity, r.Strict, exception, r.Summary(1))
+	}
+	want := before + head + table.String() + rest[i:]
+	if *update {
+		if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if diff := cmp.Diff(want, string(data)); diff != "" {
+		t.Errorf("%s: -want +got\n%s", name, diff)
 	}
 }
 

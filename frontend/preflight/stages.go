@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -75,10 +76,18 @@ func (d *dockerfile) baseName(i int) (name string, known bool, err error) {
 // named finds the last stage of that name among the first n. Names of stages
 // are in lower case.
 func (d *dockerfile) named(name string, n int) (int, bool) {
-	for i := n - 1; i >= 0 && name != ""; i-- {
-		if d.stages[i].Name == name {
-			return i, true
+	if name == "" {
+		return 0, false
+	}
+	if d.names == nil {
+		d.names = map[string][]int{}
+		for i, s := range d.stages {
+			d.names[s.Name] = append(d.names[s.Name], i)
 		}
+	}
+	all := d.names[name]
+	if i, _ := slices.BinarySearch(all, n); i > 0 {
+		return all[i-1], true
 	}
 	return 0, false
 }
