@@ -6,6 +6,7 @@ PREFIX ?= /usr/local
 PLUGINS ?= $(PREFIX)/lib/docker/cli-plugins
 PLATFORMS ?= linux/amd64 linux/arm64
 FUZZTIME ?= 10s
+FUZZJOBS ?= 2
 HERMETIC_LAB ?= $(CURDIR)/.lab
 export HERMETIC_LAB
 
@@ -68,13 +69,10 @@ conformance: setup image ## run BuildKit's own Dockerfile tests against upstream
 	go run ./test/conformance $(if $(RUN),-run '$(RUN)')
 
 .PHONY: fuzz
-fuzz: ## run each fuzz test for FUZZTIME
+fuzz: ## run each fuzz test for FUZZTIME, FUZZJOBS at a time
 	@find . -path './.*' -prune -o -name '*_test.go' -print | xargs grep -H '^func Fuzz' | \
 	sed 's|^\(.*\)/[^/]*:func \(Fuzz[A-Za-z0-9_]*\).*|\1 \2|' | sort -u | \
-	while read -r dir name; do \
-		echo "$$dir $$name"; \
-		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
-	done
+	FUZZTIME=$(FUZZTIME) xargs -n 2 -P $(FUZZJOBS) tools/fuzz.sh
 
 .PHONY: demo
 demo: setup bin image ## build an example, sealed, and show what happens
