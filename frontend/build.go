@@ -132,11 +132,10 @@ func (b *build) sandbox(ctx context.Context) (llbgen.Sandbox, error) {
 // to. Findings explain more than the error that they may have caused, so they
 // come first.
 func (b *build) finish(ctx context.Context, res *client.Result, err error) (*client.Result, error) {
-	if _, perr := b.sandbox(ctx); perr != nil {
-		var parse *preflight.ParseError
-		if err == nil || !errors.As(perr, &parse) {
-			err = perr
-		}
+	_, perr := b.sandbox(ctx)
+	_, parsed := errors.AsType[*preflight.ParseError](perr)
+	if perr != nil && (err == nil || !parsed) {
+		err = perr
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,6 +147,9 @@ func (b *build) finish(ctx context.Context, res *client.Result, err error) (*cli
 	b.report.Close()
 	b.warn(ctx)
 	if found := b.report.Err(); found != nil {
+		if _, same := errors.AsType[*preflight.Errors](perr); perr != nil && !same && !parsed {
+			found = fmt.Errorf("%w\n%w", perr, found)
+		}
 		return nil, b.draw(found, b.report.Of(preflight.Error))
 	}
 	if err != nil {

@@ -180,7 +180,10 @@ func (b *build) warn(ctx context.Context) {
 	if b.source == nil {
 		return
 	}
-	for _, f := range b.report.Of(preflight.Warn) {
+	for _, f := range b.report.Findings {
+		if !isShown(f) {
+			continue
+		}
 		opts := client.WarnOpts{
 			Detail: [][]byte{[]byte(f.Rule.Summary(1))}, URL: f.Rule.URL(),
 			Range: ranges(f),
@@ -188,7 +191,7 @@ func (b *build) warn(ctx context.Context) {
 		if f.Rule.Hint != "" {
 			opts.Detail = append(opts.Detail, []byte("hint: "+f.Rule.Hint))
 		}
-		b.source.Warn(ctx, fmt.Sprintf("%s: %s", f.Rule.Name, f), opts)
+		b.source.Warn(ctx, fmt.Sprintf("%s: %s%s", f.Rule.Name, f, f.Excuse()), opts)
 	}
 	for _, note := range b.report.Notes() {
 		b.source.Warn(ctx, "note: "+note, client.WarnOpts{URL: policyURL})
@@ -196,6 +199,13 @@ func (b *build) warn(ctx context.Context) {
 	if b.report.Err() == nil {
 		b.warnLevel(ctx)
 	}
+}
+
+// isShown tells whether a finding is printed by a build that goes on: warnings,
+// and what the repository has an exception for. What the organisation grants to
+// everybody is no news; the report has it.
+func isShown(f preflight.Finding) bool {
+	return f.Severity == preflight.Warn || f.Severity == preflight.Excepted && f.Exception.Source == policy.Repository
 }
 
 // policyURL is where exceptions and levels are explained.

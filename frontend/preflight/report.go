@@ -213,7 +213,7 @@ func Text(fs []Finding) string {
 		all := granted == end-i
 		b.WriteString(rule.Name + ": " + rule.Summary(n) + "\n")
 		for _, f := range fs[i:min(end, i+maxShown)] {
-			b.WriteString(f.String() + excepted(f) + "\n")
+			b.WriteString(f.String() + f.Excuse() + "\n")
 		}
 		if left := end - i - maxShown; left > 0 {
 			fmt.Fprintf(&b, "… and %d more\n", left)
@@ -227,8 +227,9 @@ func Text(fs []Finding) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// excepted is what grants a finding, "" where nothing does.
-func excepted(f Finding) string {
+// Excuse is what grants the finding, as it follows it in a line: " (excepted:
+// …)"; "" where nothing does.
+func (f Finding) Excuse() string {
 	if f.Exception == nil {
 		return ""
 	}
