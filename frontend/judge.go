@@ -180,10 +180,8 @@ func (b *build) warn(ctx context.Context) {
 	if b.source == nil {
 		return
 	}
-	for _, f := range b.report.Findings {
-		if !isShown(f) {
-			continue
-		}
+	shown := slices.DeleteFunc(slices.Clone(b.report.Findings), func(f preflight.Finding) bool { return !isShown(f) })
+	for _, f := range shown[:min(len(shown), maxWarned)] {
 		opts := client.WarnOpts{
 			Detail: [][]byte{[]byte(f.Rule.Summary(1))}, URL: f.Rule.URL(),
 			Range: ranges(f),
@@ -193,6 +191,9 @@ func (b *build) warn(ctx context.Context) {
 		}
 		b.source.Warn(ctx, fmt.Sprintf("%s: %s%s", f.Rule.Name, f, f.Excuse()), opts)
 	}
+	if more := len(shown) - maxWarned; more > 0 {
+		b.source.Warn(ctx, fmt.Sprintf("%d more warnings: all are in the metadata of the result", more), client.WarnOpts{URL: policyURL})
+	}
 	for _, note := range b.report.Notes() {
 		b.source.Warn(ctx, "note: "+note, client.WarnOpts{URL: policyURL})
 	}
@@ -200,6 +201,10 @@ func (b *build) warn(ctx context.Context) {
 		b.warnLevel(ctx)
 	}
 }
+
+// maxWarned bounds how many warnings are printed: each carries the whole
+// Dockerfile to the daemon and to the client.
+const maxWarned = 100
 
 // isShown tells whether a finding is printed by a build that goes on: warnings,
 // and what the repository has an exception for. What the organisation grants to
