@@ -17,11 +17,12 @@ BUILDKIT := github.com/moby/buildkit
 FETCH := github.com/hermetic-build/hermetic/cache/fetch
 
 # Nothing of the machine, the path or git gets into a binary, but for the
-# defaults that the CLI takes over from this machine's Go.
+# defaults that the CLI takes over from this machine's Go and cargo.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 CLI_LDFLAGS = $(LDFLAGS) -X '$(FETCH).DefaultGOPROXY=$(shell go env GOPROXY)' \
-	-X '$(FETCH).DefaultGOSUMDB=$(shell tools/sumdb.sh)'
+	-X '$(FETCH).DefaultGOSUMDB=$(shell tools/sumdb.sh)' \
+	-X '$(FETCH).DefaultCratesIndex=$(shell tools/cratesindex.sh)'
 
 .DEFAULT_GOAL := bin
 .PHONY: help

@@ -13,6 +13,8 @@
 //	Store      the content-addressed directory of verified blobs
 //	Manifest   sorted text lines: input -> blob
 //	Layout     paths of the tree that is made from blobs
+//	Packaging  how an ecosystem's archives become directories of a Layout
+//	Section    a part of a configuration file that RUN steps see
 //
 // The store on disk (Open):
 //

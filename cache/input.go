@@ -45,6 +45,25 @@ const (
 	Optional
 )
 
+// A Form tells what a layout makes of the bytes of an Input.
+type Form string
+
+const (
+	// Plain: a file of these bytes, at Path.
+	Plain Form = ""
+	// Archive: a directory at Path, with what is in the bytes: a tar archive
+	// compressed with gzip that has all of it below one directory.
+	Archive Form = "tgz"
+)
+
+// noun says what is at the Path of an input.
+func (f Form) noun() string {
+	if f == Plain {
+		return "a file"
+	}
+	return "a directory of its own"
+}
+
 // An Input is one thing a build needs, as a lockfile names it.
 type Input struct {
 	Ecosystem string // the package type: "gomod"
@@ -54,12 +73,13 @@ type Input struct {
 	Platform  string // "linux/amd64", or "" for any
 	Sum       Sum    // what the lockfile promises; zero where it promises nothing
 	Path      string // where the tool looks, relative to deps/<ecosystem>
+	Form      Form   `json:",omitempty"` // how it lies there
 	Need      Need
 	Origin    Origin
 
 	// Where the lockfile says that it is: for whoever fetches, and in nothing
 	// that is written. A URL may have a token in it.
-	URL  string `json:"-"` // http or https; "" where the ecosystem derives it
+	URL  string `json:"-"` // http or https; "" where the ecosystem derives it; of a crate, the index of its registry
 	Size int64  `json:"-"` // in bytes; 0 where the lockfile does not tell
 	Auth *Auth  `json:"-"` // the credential that the lockfile asks for; nil for none
 }

@@ -25,10 +25,11 @@ import (
 //
 // Paths are slash-separated and relative to the output directory. Every file
 // is 0666 and every directory 0777 with one fixed time, as build steps of any
-// user write beside the inputs.
+// user write beside the inputs. Programs that come out of archives are 0777.
 type Layout struct {
-	Inputs []Input
-	Extra  []File
+	Inputs    []Input
+	Extra     []File
+	Packaging map[string]Packaging // by ecosystem; of inputs that are archives
 }
 
 // A File is one that is made up rather than fetched.
@@ -55,11 +56,17 @@ type Content struct {
 	Blob Sum // sha256 that the bytes must have; zero where nobody said
 }
 
+// Check is that of a Layout of inputs, without a Packaging.
+func Check(src Source, inputs []Input) []Problem { return Layout{Inputs: inputs}.Check(src) }
+
 // Check reads all inputs from src, several at once, and tells which are
 // missing or are not what they should be. Optional ones, and those that are
 // merely listed where src is a tree made by a package manager, may be missing.
-func Check(src Source, inputs []Input) []Problem {
-	return eachInput(inputs, func(in Input) *Problem {
+func (l Layout) Check(src Source) []Problem {
+	return eachInput(l.Inputs, func(in Input) *Problem {
+		if tree, ok := src.(Tree); ok && in.Form != Plain {
+			return tree.checkUnpacked(in, l.Packaging[in.Ecosystem].Check)
+		}
 		c, p := open(src, in)
 		if c != nil {
 			c.Close()
@@ -85,12 +92,15 @@ func (l Layout) Write(dir string, src Source) ([]Problem, error) {
 			return p
 		}
 		defer c.Close()
-		if p == nil {
-			if err := writeContent(filepath.Join(dir, filepath.FromSlash(in.place())), c); err != nil {
-				mu.Lock()
-				trouble = errors.Join(trouble, err)
-				mu.Unlock()
-			}
+		cause, err := l.writeInput(dir, in, c)
+		if err != nil {
+			mu.Lock()
+			trouble = errors.Join(trouble, err)
+			mu.Unlock()
+		}
+		if cause != "" {
+			bad := in.Problem(Corrupt, cause)
+			return &bad
 		}
 		return p
 	})
@@ -104,6 +114,15 @@ func (l Layout) Write(dir string, src Source) ([]Problem, error) {
 		}
 	}
 	return problems, fixTimes(dir)
+}
+
+// writeInput writes one input, which has been checked. The cause, "" for none,
+// is why nothing was written.
+func (l Layout) writeInput(dir string, in Input, c *Content) (cause string, err error) {
+	if in.Form == Archive {
+		return l.unpack(dir, in, c)
+	}
+	return "", writeContent(filepath.Join(dir, filepath.FromSlash(in.place())), c)
 }
 
 // place is where in a layout the input is.
@@ -265,14 +284,26 @@ func fixTimes(dir string) error {
 }
 
 // BuildConfig is a layout's ".build-config.json" for env, as Hermeto writes it.
-func BuildConfig(env []EnvVar) File {
+func BuildConfig(env []EnvVar) File { return BuildConfigOf(env, nil, "") }
+
+// BuildConfigOf is a BuildConfig with the project files of a build context that
+// is at the absolute path source, which is where Hermeto would write them.
+func BuildConfigOf(env []EnvVar, project []ProjectFile, source string) File {
+	type projectFile struct {
+		Path     string `json:"abspath"`
+		Template string `json:"template"`
+	}
+	files := []projectFile{}
+	for _, f := range project {
+		files = append(files, projectFile{filepath.Join(source, filepath.FromSlash(f.Path)), f.Template})
+	}
 	if env == nil {
 		env = []EnvVar{}
 	}
 	data, _ := json.MarshalIndent(struct { // strings always marshal
-		EnvironmentVariables []EnvVar   `json:"environment_variables"`
-		ProjectFiles         []struct{} `json:"project_files"`
-	}{env, []struct{}{}}, "", "  ")
+		EnvironmentVariables []EnvVar      `json:"environment_variables"`
+		ProjectFiles         []projectFile `json:"project_files"`
+	}{env, files}, "", "  ")
 	return File{".build-config.json", append(data, '\n')}
 }
 

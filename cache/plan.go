@@ -19,6 +19,22 @@ type EnvVar struct {
 	Value string `json:"value"`
 }
 
+// A ProjectFile is a file of the build context that has to be another one for
+// a sealed build: Hermeto's "project_files". Template may hold ${output_dir}.
+type ProjectFile struct {
+	Path     string // slash-separated, relative to the build context
+	Template string
+}
+
+// A Section is a part of a configuration file that is mounted for RUN steps, as
+// several packages may have something to say in one file: the sections of a
+// File, sorted by Name, are its content. Text may hold ${output_dir}.
+type Section struct {
+	File string // an absolute path in RUN steps
+	Name string
+	Text string
+}
+
 // A Plan is all that a set of packages needs. The same plan is downloaded by
 // the CLI, compared by the preflight and laid out in the build, so they cannot
 // disagree.
@@ -27,6 +43,8 @@ type Plan struct {
 	Locks    []Lock
 	Inputs   []Input
 	Env      []EnvVar
+	Project  []ProjectFile
+	Sections []Section
 	Problems []Problem // what is wrong with the lockfiles themselves
 	Warnings []Problem // what is accepted, and should be mended: Weak
 }
@@ -38,6 +56,8 @@ func (p *Plan) Add(q Plan) {
 	p.Inputs = append(p.Inputs, q.Inputs...)
 	p.Problems = append(p.Problems, q.Problems...)
 	p.Warnings = append(p.Warnings, q.Warnings...)
+	p.Project = append(p.Project, q.Project...)
+	p.Sections = append(p.Sections, q.Sections...)
 	for _, v := range q.Env {
 		if !slices.Contains(p.Env, v) {
 			p.Env = append(p.Env, v)
@@ -78,8 +98,46 @@ func (p *Plan) Normalize() {
 	}
 	p.Inputs = kept
 	p.Problems = append(p.Problems, collisions(kept)...)
+	p.normalizeFiles()
 	p.Problems = SortProblems(p.Problems)
 	p.Warnings = SortProblems(p.Warnings)
+}
+
+// normalizeFiles sorts project files and sections. Two packages that want
+// different content in one place become a Problem.
+func (p *Plan) normalizeFiles() {
+	slices.SortFunc(p.Project, func(a, b ProjectFile) int { return compareStrings(a.Path, b.Path, a.Template, b.Template) })
+	p.Project = slices.Compact(p.Project)
+	for i, f := range p.Project[min(1, len(p.Project)):] {
+		if f.Path == p.Project[i].Path {
+			p.Problems = append(p.Problems, Problem{Kind: BadLock, Origin: Origin{File: f.Path}, Cause: "two packages want different content in it"})
+		}
+	}
+	slices.SortFunc(p.Sections, func(a, b Section) int {
+		return cmp.Or(strings.Compare(a.File, b.File), compareStrings(a.Name, b.Name, a.Text, b.Text))
+	})
+	p.Sections = slices.Compact(p.Sections)
+	for i, s := range p.Sections[min(1, len(p.Sections)):] {
+		if s.File == p.Sections[i].File && s.Name == p.Sections[i].Name {
+			p.Problems = append(p.Problems, Problem{Kind: BadLock, Subject: s.Name, Cause: "two packages give it different meanings, and both would be in " + s.File})
+		}
+	}
+}
+
+// Mounted are the files that RUN steps see beside a layout at outputDir: what
+// the sections say, by absolute path. The sections must be sorted, as Normalize
+// leaves them.
+func Mounted(sections []Section, outputDir string) []File {
+	var files []File
+	for _, s := range sections {
+		text := strings.ReplaceAll(s.Text, "${output_dir}", outputDir)
+		if n := len(files); n > 0 && files[n-1].Path == s.File {
+			files[n-1].Data = append(append(files[n-1].Data, '\n'), text...)
+			continue
+		}
+		files = append(files, File{Path: s.File, Data: []byte(text)})
+	}
+	return files
 }
 
 // collisions finds inputs that cannot both be in a layout: two at one path, or
@@ -99,7 +157,7 @@ func collisions(inputs []Input) []Problem {
 		case in.Path == first.Path:
 			ps = append(ps, in.Problem(BadLock, "goes where "+first.Subject()+" of "+first.Origin.String()+" goes"))
 		case strings.HasPrefix(in.Path, first.Path+"/"):
-			ps = append(ps, in.Problem(BadLock, "goes below "+first.Subject()+" of "+first.Origin.String()+", which is a file"))
+			ps = append(ps, in.Problem(BadLock, "goes below "+first.Subject()+" of "+first.Origin.String()+", which is "+first.Form.noun()))
 		default:
 			continue
 		}

@@ -79,6 +79,34 @@ func (t Tree) Open(in Input) (*Content, error) {
 	return fileContent(f, Sum{})
 }
 
+// checkUnpacked checks the directory of an input that is an archive elsewhere.
+func (t Tree) checkUnpacked(in Input, check func(Input, fs.FS) error) *Problem {
+	var p Problem
+	dir, err := t.root.OpenRoot(filepath.FromSlash(in.place()))
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist) && in.Need != Required:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		p = in.Problem(Missing, "not in the cache")
+		return &p
+	default:
+		p = in.Problem(Corrupt, "damaged in the cache: "+cause(err))
+		return &p
+	}
+	defer dir.Close()
+	if check == nil {
+		err = errors.New("unpacked, so that nothing tells what it is")
+	} else {
+		err = check(in, dir.FS())
+	}
+	if err == nil {
+		return nil
+	}
+	p = in.Problem(Corrupt, "damaged in the cache: "+cause(err))
+	return &p
+}
+
 // openRegular opens a file below root; a device, a pipe or a directory in its
 // place is an error before anything is read from it.
 func openRegular(root *os.Root, name string) (*os.File, error) {

@@ -242,6 +242,32 @@ func (b *build) verify(ctx context.Context, step *layoutStep) ([]cache.Problem, 
 	return problems, nil
 }
 
+// mountSections makes the files that plans mount beside the tree, and puts them
+// into the sandbox. One step makes all of them.
+func (b *build) mountSections(ctx context.Context, box *llbgen.Sandbox, sections []cache.Section) error {
+	files := cache.Mounted(sections, OutputDir)
+	if len(files) == 0 {
+		return nil
+	}
+	var action *llb.FileAction
+	for i, f := range files {
+		name := fmt.Sprintf("/%d", i)
+		if action == nil {
+			action = llb.Mkfile(name, 0o644, f.Data)
+		} else {
+			action = action.Mkfile(name, 0o644, f.Data)
+		}
+	}
+	def, err := llb.Scratch().File(action, dockerui.WithInternalName("settings of package managers")).Marshal(ctx, llb.WithCaps(b.client.BuildOpts().Caps))
+	if err != nil {
+		return err
+	}
+	for i, f := range files {
+		box.Mounts = append(box.Mounts, llbgen.Mount{Definition: def.ToPB(), Dest: f.Path, Selector: fmt.Sprint(i), Readonly: true})
+	}
+	return nil
+}
+
 // box is the sandbox that RUN steps get: the tree and the environment.
 func box(tree *pb.Definition, env []cache.EnvVar) llbgen.Sandbox {
 	s := llbgen.Sandbox{Mounts: []llbgen.Mount{{Definition: tree, Dest: depsMount}}}

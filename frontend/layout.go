@@ -94,8 +94,7 @@ func (o Order) fromView(from, dir string) ([]cache.Problem, error) {
 		return nil, err
 	}
 	defer view.Close()
-	extra := append(ecosystem.Extras(o.Inputs), cache.BuildConfig(o.Env))
-	return cache.Layout{Inputs: o.Inputs, Extra: extra}.Write(dir, view)
+	return ecosystem.Layout(o.Inputs, cache.BuildConfig(o.Env)).Write(dir, view)
 }
 
 func (o Order) copyTree(from, dir string) ([]cache.Problem, error) {
@@ -104,7 +103,7 @@ func (o Order) copyTree(from, dir string) ([]cache.Problem, error) {
 		return nil, err
 	}
 	defer tree.Close()
-	problems := cache.Check(tree, o.Inputs)
+	problems := ecosystem.Layout(o.Inputs, cache.File{}).Check(tree)
 	more, err := cache.CopyTree(dir, from)
 	return cache.SortProblems(append(problems, more...)), err
 }

@@ -175,7 +175,11 @@ func (b *build) mount(ctx context.Context, d *deps) (llbgen.Sandbox, error) {
 	defer b.mu.Unlock()
 	b.tree = step.tree
 	b.report.Problems(problems)
-	return box(step.tree, env), b.report.Err()
+	out := box(step.tree, env)
+	if err := b.mountSections(ctx, &out, plan.Sections); err != nil {
+		return llbgen.Sandbox{}, err
+	}
+	return out, b.report.Err()
 }
 
 // maxVariable is what Linux takes as one string of a program's environment.

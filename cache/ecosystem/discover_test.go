@@ -148,7 +148,7 @@ func TestDiscoverErrors(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	if diff := cmp.Diff([]string{"generic", "gomod"}, Types()); diff != "" {
+	if diff := cmp.Diff([]string{"cargo", "generic", "gomod"}, Types()); diff != "" {
 		t.Error(diff)
 	}
 	if !slices.Contains(Commands("gomod"), "go") || Commands("cobol") != nil {
@@ -156,6 +156,7 @@ func TestNames(t *testing.T) {
 	}
 	for file, want := range map[string]string{
 		"go.mod": "gomod", "a/b/go.sum": "gomod", "go.work": "gomod", "x/go.work.sum": "gomod", "vendor/modules.txt": "gomod", "a/vendor/modules.txt": "gomod",
+		"Cargo.lock": "cargo", "a/.cargo/config.toml": "cargo", ".cargo/config": "cargo", "config.toml": "", "Cargo.toml": "",
 		"artifacts.lock.yaml": "generic", "a/artifacts.lock.yaml": "generic",
 		"": "", "Dockerfile": "", "COBOL.lock": "", "xgo.mod": "", "modules.txt": "", "go.mod/x": "",
 	} {
@@ -165,7 +166,7 @@ func TestNames(t *testing.T) {
 	}
 	// What plans read, the patterns must select, and those that skip must not drop.
 	base := t.TempDir()
-	want := []string{".dockerignore", "a/go.work", "a/vendor/modules.txt", "go.mod", "go.sum", "lock[s]/!*?.yaml", "testdata/m/go.mod", "vendor/modules.txt"}
+	want := []string{".cargo/config.toml", ".dockerignore", "Cargo.lock", "a/.cargo/config", "a/go.work", "a/vendor/modules.txt", "go.mod", "go.sum", "lock[s]/!*?.yaml", "testdata/m/go.mod", "vendor/modules.txt"}
 	pkgs := []cache.Package{{Type: "generic", Path: "lock[s]", Options: `{"lockfile":"!*?.yaml"}`}, {Type: "gomod", Path: "."}, {Type: "cobol"}}
 	for _, name := range append([]string{"README", "locks/!ab.yaml", "lock[s]/!ab.yaml", "a/node_modules/go.mod", ".git/go.mod", "vendor/x.go"}, want...) {
 		path := filepath.Join(base, name)

@@ -5,9 +5,10 @@
 // files out all run this one code and cannot disagree.
 //
 // Which name to reach for: ParsePackages for the prefetch input, Discover when
-// there is none, New for the Plan of packages, Extras for the files that a
-// layout makes up, Env for the environment that depends on them, Patterns for
-// what of a build context to read, Owner for whose lockfile a file is.
+// there is none, New for the Plan of packages, Layout for the tree of its
+// inputs with the files that it makes up, Env for the environment that depends
+// on them, Patterns for what of a build context to read, Owner for whose
+// lockfile a file is.
 //
 // Each package manager has files of its own; Go modules have gomod.go and the
 // others that begin with "go". One more is a type that implements Ecosystem, in
@@ -33,7 +34,7 @@ import (
 // An Ecosystem is what one package manager needs known about it. All methods
 // are pure. One that also makes up files is a Maker; one that makes up
 // variables, an Environment; one whose packages name their own lockfiles, a
-// Namer.
+// Namer; one whose inputs are unpacked, a Packager.
 type Ecosystem interface {
 	// Type is the package type of the prefetch input.
 	Type() string
@@ -67,6 +68,12 @@ type Environment interface {
 	Env(inputs []cache.Input) []cache.EnvVar
 }
 
+// A Packager has inputs that are archives in the cache and directories in a
+// layout.
+type Packager interface {
+	Packaging() cache.Packaging
+}
+
 // A Namer tells which files of the build context a package names by its
 // options, beside those that Patterns match.
 type Namer interface {
@@ -81,7 +88,7 @@ type Options struct {
 }
 
 // all is every ecosystem, sorted by type.
-var all = []Ecosystem{generic{}, gomod{}}
+var all = []Ecosystem{cargo{}, generic{}, gomod{}}
 
 // Types lists the package types that this version knows.
 func Types() []string {
@@ -143,6 +150,18 @@ func Extras(inputs []cache.Input) []cache.File {
 	}
 	slices.SortFunc(files, func(a, b cache.File) int { return strings.Compare(a.Path, b.Path) })
 	return files
+}
+
+// Layout is the tree of inputs, with what belongs to them. config is its
+// .build-config.json.
+func Layout(inputs []cache.Input, config cache.File) cache.Layout {
+	l := cache.Layout{Inputs: inputs, Extra: append(Extras(inputs), config), Packaging: map[string]cache.Packaging{}}
+	for _, e := range all {
+		if p, ok := e.(Packager); ok {
+			l.Packaging[e.Type()] = p.Packaging()
+		}
+	}
+	return l
 }
 
 // Env is the environment that inputs of a layout add to their plan's.

@@ -220,7 +220,7 @@ func layOut(t *testing.T, plan *cache.Plan, output string) string {
 		t.Fatal(missing)
 	}
 	out := t.TempDir()
-	problems, err := cache.Layout{Inputs: plan.Inputs, Extra: append(Extras(plan.Inputs), cache.BuildConfig(plan.Env))}.Write(out, view)
+	problems, err := Layout(plan.Inputs, cache.BuildConfig(plan.Env)).Write(out, view)
 	if err != nil || len(problems) > 0 {
 		t.Fatal(problems, err)
 	}

@@ -32,7 +32,7 @@ type archive struct {
 	fsys     fstest.MapFS
 }
 
-func archives(t *testing.T, pattern string) []*archive {
+func archives(t testing.TB, pattern string) []*archive {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join("testdata", pattern))
 	if err != nil || len(names) == 0 {
@@ -57,7 +57,8 @@ func archives(t *testing.T, pattern string) []*archive {
 			if f.Name == a.settings["crlf"] {
 				f.Data = bytes.ReplaceAll(f.Data, []byte("\n"), []byte("\r\n"))
 			}
-			a.fsys[f.Name] = &fstest.MapFile{Data: f.Data}
+			data := bytes.ReplaceAll(f.Data, []byte("CRATES_SOURCE"), []byte(cratesOwner+"index"))
+			a.fsys[f.Name] = &fstest.MapFile{Data: data}
 		}
 		out = append(out, a)
 	}
@@ -128,6 +129,12 @@ func dump(p cache.Plan) string {
 		if a := in.Auth; a != nil {
 			fmt.Fprintf(&b, "\twith %q %q %q\n", a.Header, a.User, a.Secret)
 		}
+	}
+	for _, f := range p.Project {
+		fmt.Fprintf(&b, "project file %s\n\t%s\n", f.Path, strings.ReplaceAll(strings.TrimSpace(f.Template), "\n", "\n\t"))
+	}
+	for _, f := range cache.Mounted(p.Sections, "/out") {
+		fmt.Fprintf(&b, "mounted %s\n\t%s\n", f.Path, strings.ReplaceAll(strings.TrimSpace(string(f.Data)), "\n", "\n\t"))
 	}
 	var env []string
 	for _, v := range p.Env {

@@ -27,6 +27,10 @@
 // wants sent with a request is a template; variables of the environment fill it
 // in when the file is asked for, and nothing keeps the outcome.
 //
+// Crates come from registries with a sparse index, which the lockfile and the
+// project's configuration of cargo name; that of cargo itself is what the
+// user's configuration says, else DefaultCratesIndex.
+//
 // One more package manager is one more entry of backends.
 //
 // No credential, and no part of a URL that may hold one, is ever in a message.

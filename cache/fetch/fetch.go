@@ -22,7 +22,7 @@ import (
 // command in this process's environment.
 type Options struct {
 	// Env is the environment: GOPROXY, GOPRIVATE, GONOPROXY, GOSUMDB, GOAUTH,
-	// GOTOOLCHAIN, GOENV, NETRC, HOME, XDG_CONFIG_HOME, PATH and the HTTP proxy
+	// GOTOOLCHAIN, GOENV, CARGO_HOME, CARGO_REGISTRIES_*, NETRC, HOME, XDG_CONFIG_HOME, PATH and the HTTP proxy
 	// variables are read. nil means os.Getenv. Certificate authorities are
 	// those of the process (SSL_CERT_FILE, SSL_CERT_DIR).
 	Env func(string) string
@@ -31,6 +31,7 @@ type Options struct {
 	// whatever the environment and the lockfiles say: a list in GOPROXY syntax.
 	// For types whose lockfiles hold URLs, "direct" means these, and a mirror
 	// has a file at its own URL followed by the host and the path of the file's.
+	// A mirror of crates is the URL of a registry's sparse index.
 	Mirrors map[string]string
 
 	// Offline means that the store alone must do.
@@ -163,6 +164,7 @@ type backend interface {
 
 // backends make the backend of each package type.
 var backends = map[string]func(*run) backend{
+	"cargo":   func(r *run) backend { return newCrates(r) },
 	"generic": func(r *run) backend { return newFiles(r, fileSource{kind: "generic"}) },
 	"gomod":   func(r *run) backend { return newGomod(r) },
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/cache/ecosystem"
 	"github.com/hermetic-build/hermetic/frontend/preflight"
 )
 
@@ -48,7 +49,7 @@ func (d *depsDir) check(plan cache.Plan) ([]cache.Problem, error) {
 			return nil, err
 		}
 		defer tree.Close()
-		return cache.Check(tree, plan.Inputs), nil
+		return ecosystem.Layout(plan.Inputs, cache.File{}).Check(tree), nil
 	}
 	var listed []cache.Input
 	for _, in := range plan.Inputs {

@@ -29,6 +29,7 @@ type output struct {
 	manifest *cache.Manifest
 	dir      string
 	layout   string
+	source   string // the absolute path of the build context
 }
 
 // write makes the output and is its absolute path.
@@ -56,14 +57,13 @@ func write(ctx context.Context, store *cache.Store, plan cache.Plan, o output) (
 	}
 	defer src.Close()
 	return dir, replaceDir(dir, func(tmp string) error {
-		return writeTree(ctx, tmp, layoutOf(plan, o.manifest), src)
+		return writeTree(ctx, tmp, o.tree(plan), src)
 	})
 }
 
-// layoutOf is the tree of a plan, as far as the manifest has it.
-func layoutOf(plan cache.Plan, m *cache.Manifest) cache.Layout {
-	inputs := m.Resolve(plan.Inputs)
-	return cache.Layout{Inputs: inputs, Extra: append(ecosystem.Extras(inputs), cache.BuildConfig(plan.Env))}
+// tree is that of a plan, as far as the manifest has it.
+func (o output) tree(plan cache.Plan) cache.Layout {
+	return ecosystem.Layout(o.manifest.Resolve(plan.Inputs), cache.BuildConfigOf(plan.Env, plan.Project, o.source))
 }
 
 // writeTree writes a layout to the empty directory dir.

@@ -116,7 +116,11 @@ func (p *program) prefetch(ctx context.Context, o *prefetchOptions, name string)
 	if err != nil {
 		return err
 	}
-	dir, err := write(ctx, store, plan, output{manifest, o.output, o.layout})
+	source, err := realPath(name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, bare(err))
+	}
+	dir, err := write(ctx, store, plan, output{manifest, o.output, o.layout, source})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ type imageCache struct {
 //	busybox     Debian's static busybox: sh, nslookup, wget, nc and the other
 //	            applets in /bin; users root and user (1000:1000)
 //	golang      busybox and this machine's Go in /usr/local/go
+//	rust        busybox, this machine's Rust in /usr/local/rust, and of its gcc what
+//	            links; no C compiler
 //	frontend    this repository's frontend, built from the work tree by `make image`
 //	dockerfile  upstream's Dockerfile frontend of the BuildKit in go.mod
 //
@@ -101,7 +103,7 @@ func (l *Lab) push(ctx context.Context, name, path string) (string, error) {
 	return ref + "@" + d.String(), nil
 }
 
-// Base returns what the image called busybox or golang is made of, for a test
+// Base returns what the image called busybox, golang or rust is made of, for a test
 // that wants a variant of it, such as one with ONBUILD triggers.
 func (l *Lab) Base(name string) (ocitar.Image, error) {
 	switch name {
@@ -109,6 +111,8 @@ func (l *Lab) Base(name string) (ocitar.Image, error) {
 		return busyboxImage()
 	case "golang":
 		return golangImage(l.repo)
+	case "rust":
+		return rustImage(l.repo)
 	}
 	return ocitar.Image{}, fmt.Errorf("lab: no image called %q", name)
 }
