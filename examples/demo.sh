@@ -40,7 +40,7 @@ grep -q 'name: Left Hinge' "$work/said" || fail "the program does not say its li
 printf '\n3. Three modules are lost from the cache: the build says which, before any step runs.\n'
 show hermetic prefetch --progress quiet . | tee "$work/deps"
 cp -R "$(tail -n 1 "$work/deps")" "$work/damaged"
-for module in github.com/google/uuid github.com/spf13/cobra go.uber.org/zap; do
+for module in github.com/go-chi/chi/v5 github.com/spf13/cobra go.uber.org/zap; do
 	blob=$(awk -v m="$module" '$1 == "input" && $3 == m && $5 == "zip" { sub("sha256:", "", $8); print $8 }' \
 		"$work/damaged/hermetic.manifest")
 	[ -n "$blob" ] || fail "$module is not in the manifest"

@@ -131,7 +131,7 @@ func TestTheCacheCannotBeCopied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := project(t, "-- Dockerfile --\nFROM {busybox}\n"+line+"\n")
 			got := build(t, dir, with(hermetoTree(t))).failed(t)
-			if !strings.Contains(got, "not found") && !strings.Contains(got, "failed to do request") &&
+			if !strings.Contains(got, "not in the build context") && !strings.Contains(got, "failed to do request") &&
 				!strings.Contains(got, "failed to resolve") {
 				t.Errorf("got %s", got)
 			}
