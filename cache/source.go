@@ -7,16 +7,23 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
 // View is the Source of a deps context that Store.View made, or of whatever
 // calls itself one: nothing in it is trusted before it is checked.
 type View struct {
-	root     *os.Root
 	manifest *Manifest
-	pack     *os.File
-	packErr  error // why there is no pack
+	parts    map[string]*part // by ecosystem
+}
+
+// part is what a view has for one ecosystem.
+type part struct {
+	root    *os.Root
+	err     error // why there is no part, or no pack
+	pack    *os.File
+	packErr error
 }
 
 // OpenView opens the view in dir; m says what it should hold.
@@ -25,36 +32,60 @@ func OpenView(dir string, m *Manifest) (*View, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &View{root: root, manifest: m}
-	v.pack, v.packErr = openRegular(root, PackFile) // missed by each input that should be in it
+	defer root.Close()
+	v := &View{manifest: m, parts: map[string]*part{}}
+	for name := range m.parts() {
+		sub, err := root.OpenRoot(name)
+		v.parts[name] = openPart(sub, err)
+	}
 	return v, nil
+}
+
+// openPart takes a directory that may not be there: each input that should be in
+// it is then missed, and so it is with the pack.
+func openPart(root *os.Root, err error) *part {
+	p := &part{root: root, err: err}
+	if err == nil {
+		p.pack, p.packErr = openRegular(root, PackFile)
+	}
+	return p
 }
 
 // Close releases the directory.
 func (v *View) Close() error {
-	if v.pack != nil {
-		v.pack.Close()
+	var errs []error
+	for _, p := range v.parts {
+		if p.pack != nil {
+			p.pack.Close()
+		}
+		if p.err == nil {
+			errs = append(errs, p.root.Close())
+		}
 	}
-	return v.root.Close()
+	return errors.Join(errs...)
 }
 
 // Open implements Source.
 func (v *View) Open(in Input) (*Content, error) {
 	e, ok := v.manifest.Find(in.ID())
-	if !ok {
+	p := v.parts[in.Ecosystem]
+	if !ok || p == nil {
 		return nil, fs.ErrNotExist
 	}
+	if p.err != nil {
+		return nil, p.err
+	}
 	if e.Pack < 0 {
-		f, err := openRegular(v.root, path.Join("blobs", e.Blob.Sum.Hex()))
+		f, err := openRegular(p.root, e.nameInPart())
 		if err != nil {
 			return nil, err
 		}
 		return fileContent(f, e.Blob.Sum)
 	}
-	if v.packErr != nil {
-		return nil, v.packErr
+	if p.packErr != nil {
+		return nil, p.packErr
 	}
-	return &Content{io.NewSectionReader(v.pack, e.Pack, e.Blob.Size), io.NopCloser(nil), e.Blob.Size, e.Blob.Sum}, nil
+	return &Content{io.NewSectionReader(p.pack, e.Pack, e.Blob.Size), io.NopCloser(nil), e.Blob.Size, e.Blob.Sum}, nil
 }
 
 // Tree is the Source of an output directory as Hermeto lays it out: inputs are
@@ -72,7 +103,14 @@ func (t Tree) Close() error { return t.root.Close() }
 
 // Open implements Source.
 func (t Tree) Open(in Input) (*Content, error) {
+	if in.Path == "" { // an Alternative: no manifest says what it is called here
+		return nil, fs.ErrNotExist
+	}
 	f, err := openRegular(t.root, in.place())
+	if errors.Is(err, fs.ErrNotExist) && in.Elsewhere != "" {
+		in.Path = in.Elsewhere
+		f, err = openRegular(t.root, in.place())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -130,17 +168,18 @@ func fileContent(f *os.File, blob Sum) (*Content, error) {
 	return &Content{f, f, info.Size(), blob}, nil
 }
 
-// CopyTree copies the output directory src to the empty directory dst, with
-// the modes and times of a Layout. What has no place in a cache becomes a
+// CopyTree copies the output directory src to the directory dst, with the modes
+// and times of a Layout. What is at or below the paths of except is left out.
+// dst has nothing but directories. What has no place in a cache becomes a
 // problem and is left out: devices, pipes, links that lead outside. The source
 // of problems is named relative to src.
-func CopyTree(dst, src string) ([]Problem, error) {
+func CopyTree(dst, src string, except ...string) ([]Problem, error) {
 	root, err := os.OpenRoot(src)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	c := &treeCopy{root: root, dst: dst}
+	c := &treeCopy{root: root, dst: dst, except: except}
 	if err := c.entry("."); err != nil {
 		return nil, err
 	}
@@ -151,11 +190,15 @@ func CopyTree(dst, src string) ([]Problem, error) {
 type treeCopy struct {
 	root     *os.Root
 	dst      string
+	except   []string
 	problems []Problem
 }
 
 // entry copies one entry and all that is below it.
 func (c *treeCopy) entry(name string) error {
+	if slices.Contains(c.except, name) {
+		return nil
+	}
 	cause, err := copyEntry(c.root, name, filepath.Join(c.dst, filepath.FromSlash(name)))
 	if cause != "" {
 		c.problems = append(c.problems, Problem{Kind: Corrupt, Subject: path.Join("deps context", name), Cause: cause})
@@ -203,7 +246,7 @@ func copyEntry(root *os.Root, name, to string) (cause string, err error) {
 		if name == "." {
 			return "", os.Chmod(to, 0o777)
 		}
-		if err := os.Mkdir(to, 0o777); err != nil {
+		if err := os.Mkdir(to, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", err
 		}
 		return "", os.Chmod(to, 0o777)

@@ -91,7 +91,7 @@ func (s *Store) Lookup(sum Sum) (Blob, bool) {
 	if sum.IsZero() {
 		return Blob{}, false
 	}
-	data, err := os.ReadFile(s.indexPath(sum))
+	data, err := readSmall(s.indexPath(sum))
 	if err != nil {
 		return Blob{}, false
 	}
@@ -141,6 +141,10 @@ func (s *Store) Verify(sum Sum) bool {
 	}
 	return false
 }
+
+// TempDir is a new directory for the caller to work in and to remove. What a
+// killed process leaves of it is swept a day later.
+func (s *Store) TempDir() (string, error) { return os.MkdirTemp(s.path("tmp"), "work-") }
 
 // A Draft is a blob on its way into the store. It is in nobody's sight until
 // Commit; Close without Commit discards it.
@@ -250,7 +254,7 @@ func (s *Store) ReadNote(name string) ([]byte, error) {
 	if !filepath.IsLocal(name) {
 		return nil, fmt.Errorf("%q: not a local name", name)
 	}
-	return os.ReadFile(s.path(filepath.FromSlash(name)))
+	return readSmall(s.path(filepath.FromSlash(name)))
 }
 
 // WriteNote replaces a small named record in one step.
