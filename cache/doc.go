@@ -14,6 +14,8 @@
 //	Manifest   sorted text lines: input -> blob
 //	Layout     paths of the tree that is made from blobs
 //	Packaging  how an ecosystem's archives become directories of a Layout
+//	GitWriter  the archive of a commit, which its id alone can be checked against
+//	GitTree    what is in one
 //	Section    a part of a configuration file that RUN steps see
 //
 // The store on disk (Open):
@@ -21,14 +23,15 @@
 //	blobs/sha256/ab/abcd…   one file a blob, named by the sha256 of its bytes, mode 0444
 //	index/<alg>/ab/abcd…    one line a sum: "sha256:<hex> <size>", named by the sum's value in hex
 //	sumdb/…                 what a checksum database answered (Go toolchains)
+//	pip/…                   which file of a Python package has which checksum, as an index said
 //	views/<key>/            one deps context a project (below)
 //	tmp/                    downloads under way; leftovers of killed processes are swept
 //
 // A view, the directory that is passed as the named build context "hermetic":
 //
-//	hermetic.manifest       the Manifest (see there for the format)
-//	pack                    the small blobs, one after the other
-//	blobs/<hex>             the others, hard links into the store
+//	hermetic.manifest           the Manifest (see there for the format)
+//	<type>/pack                 the small blobs of an ecosystem, one after the other
+//	<type>/blobs/sha256/<hex>   the others, hard links into the store
 //
 // A view holds exactly what its manifest lists, so that a build transfers
 // nothing else. Small blobs are packed because a build context costs time for

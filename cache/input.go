@@ -43,6 +43,11 @@ const (
 	// Optional: the build's base image may have it already (a toolchain).
 	// Its absence from a cache is no finding.
 	Optional
+	// Alternative: one of several inputs of one name and version, of which a
+	// build needs at least one. Which one, and what its file is called, is known
+	// only to whoever looks at a registry: the manifest has those that were
+	// chosen.
+	Alternative
 )
 
 // A Form tells what a layout makes of the bytes of an Input.
@@ -54,6 +59,9 @@ const (
 	// Archive: a directory at Path, with what is in the bytes: a tar archive
 	// compressed with gzip that has all of it below one directory.
 	Archive Form = "tgz"
+	// Checkout: a directory at Path, with what the commit of a Git sum has in
+	// it, or what the Packaging picks of that.
+	Checkout Form = "git"
 )
 
 // noun says what is at the Path of an input.
@@ -72,16 +80,31 @@ type Input struct {
 	Version   string
 	Platform  string // "linux/amd64", or "" for any
 	Sum       Sum    // what the lockfile promises; zero where it promises nothing
-	Path      string // where the tool looks, relative to deps/<ecosystem>
+	Path      string // where the tool looks, relative to deps/<ecosystem>; "" of an Alternative before Manifest.Resolve
 	Form      Form   `json:",omitempty"` // how it lies there
 	Need      Need
 	Origin    Origin
+	// Elsewhere is the Path that it may have instead in a tree of Hermeto's; ""
+	// for none.
+	Elsewhere string `json:",omitempty"`
 
 	// Where the lockfile says that it is: for whoever fetches, and in nothing
 	// that is written. A URL may have a token in it.
 	URL  string `json:"-"` // http or https; "" where the ecosystem derives it; of a crate, the index of its registry
 	Size int64  `json:"-"` // in bytes; 0 where the lockfile does not tell
 	Auth *Auth  `json:"-"` // the credential that the lockfile asks for; nil for none
+	// Wants tells, in the ecosystem's words, which Alternatives are wanted; a
+	// line for each package that wants some.
+	Wants string `json:"-"`
+	// Settings are what the project's own configuration of its package manager
+	// says of registries, in that one's format.
+	Settings string `json:"-"`
+	// Rechecked tells that the package manager holds it against its own lockfile
+	// once more: of sums of several algorithms, the strongest is enough for us.
+	Rechecked bool `json:"-"`
+	// Component is what a bill of materials says of it; nil for what is none,
+	// such as a go.mod file.
+	Component *Component `json:"-"`
 }
 
 // ID identifies what is asked for, whatever its content: the fields that a
@@ -107,6 +130,8 @@ func (in Input) Subject() string {
 		return in.Name + "@" + in.Version + "/go.mod"
 	case in.Version == "":
 		return in.Name
+	case in.Ecosystem == "pip" && in.Sum.Algorithm() != Git:
+		return in.Name + "==" + in.Version
 	}
 	return in.Name + "@" + in.Version
 }
@@ -132,10 +157,23 @@ const (
 	Stale
 	// BadLock: a lockfile cannot be read, or contradicts itself.
 	BadLock
+	// NoLock: there is no lockfile.
+	NoLock
+	// NoSum: a lockfile has no checksum for something.
+	NoSum
+	// Unpinned: a lockfile leaves a choice of versions.
+	Unpinned
+	// Unsupported: a lockfile says something that this version cannot do.
+	Unsupported
 	// BadVendor: a vendor directory does not fit its lockfile.
 	BadVendor
 	// Outside: something local lies outside the build context.
 	Outside
+	// Uncovered: a lockfile has nothing for a platform of the build.
+	Uncovered
+	// NoCrates: a source distribution that cargo builds has no lockfile for it, or
+	// one that cannot be read.
+	NoCrates
 	// Weak: a lockfile protects less than it seems, by a checksum of a broken
 	// algorithm or by a credential that is written out. It is a warning.
 	Weak

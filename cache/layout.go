@@ -38,9 +38,9 @@ type File struct {
 	Data []byte
 }
 
-// epoch is the time of every file of a layout: 1980, the first year that zip
+// Epoch is the time of every file of a layout: 1980, the first year that zip
 // files, and tools that make them, can express.
-var epoch = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+var Epoch = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // A Source opens the bytes of inputs. The error is fs.ErrNotExist for what it
 // does not have.
@@ -63,9 +63,13 @@ func Check(src Source, inputs []Input) []Problem { return Layout{Inputs: inputs}
 // missing or are not what they should be. Optional ones, and those that are
 // merely listed where src is a tree made by a package manager, may be missing.
 func (l Layout) Check(src Source) []Problem {
+	commits := commitChecks{src: src}
 	return eachInput(l.Inputs, func(in Input) *Problem {
 		if tree, ok := src.(Tree); ok && in.Form != Plain {
 			return tree.checkUnpacked(in, l.Packaging[in.Ecosystem].Check)
+		}
+		if in.Form == Checkout {
+			return commits.check(in)
 		}
 		c, p := open(src, in)
 		if c != nil {
@@ -86,7 +90,8 @@ func (l Layout) Write(dir string, src Source) ([]Problem, error) {
 	}
 	var mu sync.Mutex
 	var trouble error
-	problems := eachInput(l.Inputs, func(in Input) *Problem {
+	plain, commits := byCommit(l.Inputs)
+	problems := eachInput(plain, func(in Input) *Problem {
 		c, p := open(src, in)
 		if c == nil {
 			return p
@@ -104,9 +109,11 @@ func (l Layout) Write(dir string, src Source) ([]Problem, error) {
 		}
 		return p
 	})
-	if trouble != nil {
-		return nil, trouble
+	more, err := l.writeCommits(dir, src, commits)
+	if err := errors.Join(trouble, err); err != nil {
+		return nil, err
 	}
+	problems = SortProblems(append(problems, more...))
 	for _, f := range l.Extra {
 		content := &Content{ReaderAt: strings.NewReader(string(f.Data)), Size: int64(len(f.Data))}
 		if err := writeContent(filepath.Join(dir, filepath.FromSlash(f.Path)), content); err != nil {
@@ -154,7 +161,7 @@ func (l Layout) makeDirs(dir string) error {
 			continue
 		}
 		made[parent] = true
-		if err := mkdirWorld(dir, parent); err != nil {
+		if err := MkdirWorld(dir, parent); err != nil {
 			return err
 		}
 	}
@@ -167,9 +174,9 @@ func isLocal(name string) bool {
 	return path.Clean(name) != "." && filepath.IsLocal(filepath.FromSlash(name))
 }
 
-// mkdirWorld makes base/rel and its parents below base writable for all,
+// MkdirWorld makes base/rel and its parents below base writable for all,
 // whatever the umask.
-func mkdirWorld(base, rel string) error {
+func MkdirWorld(base, rel string) error {
 	at := base
 	for part := range strings.SplitSeq(rel, "/") {
 		at = filepath.Join(at, part)
@@ -190,7 +197,7 @@ func open(src Source, in Input) (*Content, *Problem) {
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			_, tree := src.(Tree)
-			if in.Need == Optional || tree && in.Need == Listed {
+			if in.Need == Optional || tree && (in.Need == Listed || in.Need == Alternative) {
 				return nil, nil
 			}
 			p := in.Problem(Missing, "not in the cache")
@@ -212,15 +219,7 @@ func (c *Content) check(want Sum) error {
 	if err := want.alg.checkSize(c.Size); err != nil {
 		return err
 	}
-	for _, sum := range []Sum{c.Blob, want} {
-		if sum.IsZero() {
-			continue
-		}
-		if err := sum.Check(c, c.Size); err != nil {
-			return err
-		}
-	}
-	return nil
+	return checkAll(c, c.Size, c.Blob, want)
 }
 
 // cause is err without the path of this machine that os errors carry.
@@ -266,8 +265,21 @@ func writeContent(name string, c *Content) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, io.NewSectionReader(c, 0, c.Size))
-	return errors.Join(err, f.Chmod(0o666), f.Close())
+	return errors.Join(copyContent(f, c), f.Chmod(0o666), f.Close())
+}
+
+// copyContent copies c. A whole file is left to the kernel: it does not bring
+// the bytes here, and on file systems that can shares them.
+func copyContent(to *os.File, c *Content) error {
+	from, whole := c.ReaderAt.(*os.File)
+	if !whole {
+		return readInto(c, c.Size, to)
+	}
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := io.Copy(to, io.LimitReader(from, c.Size))
+	return err
 }
 
 // fixTimes gives everything below dir, and dir itself, the one fixed time.
@@ -277,9 +289,9 @@ func fixTimes(dir string) error {
 		case err != nil:
 			return err
 		case d.Type()&fs.ModeSymlink != 0:
-			return setLinkTime(p, epoch)
+			return setLinkTime(p, Epoch)
 		}
-		return os.Chtimes(p, epoch, epoch)
+		return os.Chtimes(p, Epoch, Epoch)
 	})
 }
 
@@ -287,7 +299,8 @@ func fixTimes(dir string) error {
 func BuildConfig(env []EnvVar) File { return BuildConfigOf(env, nil, "") }
 
 // BuildConfigOf is a BuildConfig with the project files of a build context that
-// is at the absolute path source, which is where Hermeto would write them.
+// is at the absolute path source, which is where Hermeto would write them; and
+// with those whose paths are absolute.
 func BuildConfigOf(env []EnvVar, project []ProjectFile, source string) File {
 	type projectFile struct {
 		Path     string `json:"abspath"`
@@ -295,7 +308,11 @@ func BuildConfigOf(env []EnvVar, project []ProjectFile, source string) File {
 	}
 	files := []projectFile{}
 	for _, f := range project {
-		files = append(files, projectFile{filepath.Join(source, filepath.FromSlash(f.Path)), f.Template})
+		at := filepath.FromSlash(f.Path)
+		if !filepath.IsAbs(at) {
+			at = filepath.Join(source, at)
+		}
+		files = append(files, projectFile{at, f.Template})
 	}
 	if env == nil {
 		env = []EnvVar{}
@@ -307,21 +324,36 @@ func BuildConfigOf(env []EnvVar, project []ProjectFile, source string) File {
 	return File{".build-config.json", append(data, '\n')}
 }
 
-// ParseBuildConfig reads the environment from a .build-config.json; file is
-// the name to print, and all that is wrong is in one error. Keys that it does
-// not know belong to other versions of the tools that write it, and are left
-// alone.
-func ParseBuildConfig(file string, data []byte) ([]EnvVar, error) {
+// ParseBuildConfig reads the environment and the project files, whose paths are
+// absolute, from a .build-config.json; file is the name to print, and all that
+// is wrong is in one error. Keys that it does not know belong to other versions
+// of the tools that write it, and are left alone.
+func ParseBuildConfig(file string, data []byte) ([]EnvVar, []ProjectFile, error) {
 	var c struct {
 		EnvironmentVariables []EnvVar `json:"environment_variables"`
+		ProjectFiles         []struct {
+			Path     string `json:"abspath"`
+			Template string `json:"template"`
+		} `json:"project_files"`
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
 		if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			err = errors.New("not of the form that Hermeto writes")
 		}
-		return nil, fmt.Errorf("%s: %v", file, err)
+		return nil, nil, fmt.Errorf("%s: %v", file, err)
 	}
 	var errs []error
+	if n := len(c.ProjectFiles); n > maxProjectFiles {
+		return nil, nil, fmt.Errorf("%s: %d project files: more than %d", file, n, maxProjectFiles)
+	}
+	var project []ProjectFile
+	for _, f := range c.ProjectFiles {
+		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "/" || strings.Contains(f.Path, "\x00") {
+			errs = append(errs, fmt.Errorf("%s: project file %q: not an absolute path", file, clip(f.Path)))
+			continue
+		}
+		project = append(project, ProjectFile{Path: f.Path, Template: f.Template})
+	}
 	var vars []EnvVar
 	seen := map[string]string{}
 	for _, v := range c.EnvironmentVariables {
@@ -339,7 +371,7 @@ func ParseBuildConfig(file string, data []byte) ([]EnvVar, error) {
 		}
 	}
 	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return nil, nil, errors.Join(errs...)
 	}
-	return vars, nil
+	return vars, project, nil
 }

@@ -269,6 +269,40 @@ func TestCheckTree(t *testing.T) {
 	}
 }
 
+// A tree of Hermeto's has some files at places that ours does not have.
+func TestCheckTreeElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"own", "its"} {
+		if err := MkdirWorld(dir, "deps/npm"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "deps/npm", name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree, err := OpenTree(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	for _, tt := range []struct{ path, elsewhere, content, want string }{
+		{"gone", "its", "its", ""},
+		{"gone", "its", "other", "x: damaged in the cache: checksum mismatch: want " + SumBytes([]byte("other")).String() + ", got " + SumBytes([]byte("its")).String()},
+		{"own", "its", "own", ""},
+		{"gone", "gone too", "its", "x: not in the cache"},
+		{"gone", "../../../x", "its", "x: damaged in the cache: path escapes from parent"},
+	} {
+		problems := Check(tree, []Input{{Ecosystem: "npm", Name: "x", Path: tt.path, Elsewhere: tt.elsewhere, Sum: SumBytes([]byte(tt.content)), Need: Required}})
+		got := ""
+		if len(problems) > 0 {
+			got = problems[0].String()
+		}
+		if got != tt.want {
+			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}
+
 func TestHostileViews(t *testing.T) {
 	packed := []byte("packed content")
 	blob := bytes.Repeat([]byte("blob content "), 10)
@@ -279,7 +313,8 @@ func TestHostileViews(t *testing.T) {
 		}
 		return Entry{ID: ID{Ecosystem: "gomod", Name: "m", Version: "v1"}, Blob: Blob{SumBytes(data), size}, Pack: pack}
 	}
-	name := filepath.Join("blobs", SumBytes(blob).Hex())
+	name := filepath.Join("gomod/blobs/sha256", SumBytes(blob).Hex())
+	pack := filepath.Join("gomod", PackFile)
 	sparse := func(dir, name string, size int64) {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			t.Fatal(err)
@@ -308,18 +343,18 @@ func TestHostileViews(t *testing.T) {
 		{"huge size in the pack", entry(1<<62, 0), Sum{}, nil, ""},
 		{"huge size of a zip in the pack", entry(1<<62, 0), in.Sum, nil, "larger than 500 MB"},
 		{"no size", entry(0, 0), in.Sum, nil, mismatch(packed, empty)},
-		{"no pack", entry(14, 0), in.Sum, func(dir string) { os.Remove(filepath.Join(dir, PackFile)) }, "not in the cache"},
+		{"no pack", entry(14, 0), in.Sum, func(dir string) { os.Remove(filepath.Join(dir, pack)) }, "not in the cache"},
 		{"pack a directory", entry(14, 0), in.Sum, func(dir string) {
-			os.Remove(filepath.Join(dir, PackFile))
-			os.Mkdir(filepath.Join(dir, PackFile), 0o755)
+			os.Remove(filepath.Join(dir, pack))
+			os.Mkdir(filepath.Join(dir, pack), 0o755)
 		}, "not a regular file"},
 		{"pack a fifo", entry(14, 0), in.Sum, func(dir string) {
-			os.Remove(filepath.Join(dir, PackFile))
-			syscall.Mkfifo(filepath.Join(dir, PackFile), 0o644)
+			os.Remove(filepath.Join(dir, pack))
+			syscall.Mkfifo(filepath.Join(dir, pack), 0o644)
 		}, "not a regular file"},
 		{"pack a link outside", entry(14, 0), in.Sum, func(dir string) {
-			os.Remove(filepath.Join(dir, PackFile))
-			os.Symlink("/etc/passwd", filepath.Join(dir, PackFile))
+			os.Remove(filepath.Join(dir, pack))
+			os.Symlink("/etc/passwd", filepath.Join(dir, pack))
 		}, "path escapes from parent"},
 		{"no blob", entry(130, -1), in.Sum, func(dir string) { os.Remove(filepath.Join(dir, name)) }, "not in the cache"},
 		{"blob a link outside", entry(130, -1), in.Sum, func(dir string) {
@@ -339,15 +374,24 @@ func TestHostileViews(t *testing.T) {
 			syscall.Mkfifo(filepath.Join(dir, name), 0o644)
 		}, "not a regular file"},
 		{"blobs a fifo", entry(130, -1), in.Sum, func(dir string) {
-			os.RemoveAll(filepath.Join(dir, "blobs"))
-			syscall.Mkfifo(filepath.Join(dir, "blobs"), 0o644)
+			os.RemoveAll(filepath.Join(dir, "gomod/blobs"))
+			syscall.Mkfifo(filepath.Join(dir, "gomod/blobs"), 0o644)
 		}, "not a directory"},
+		{"no part", entry(14, 0), in.Sum, func(dir string) { os.RemoveAll(filepath.Join(dir, "gomod")) }, "not in the cache"},
+		{"part a file", entry(14, 0), in.Sum, func(dir string) {
+			os.RemoveAll(filepath.Join(dir, "gomod"))
+			os.WriteFile(filepath.Join(dir, "gomod"), nil, 0o644)
+		}, "not a directory"},
+		{"part a link outside", entry(14, 0), in.Sum, func(dir string) {
+			os.RemoveAll(filepath.Join(dir, "gomod"))
+			os.Symlink("/etc", filepath.Join(dir, "gomod"))
+		}, "path escapes from parent"},
 		{"sparse blob", entry(1<<43, -1), in.Sum, func(dir string) { sparse(dir, name, 1<<43) }, "larger than 500 MB"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			os.Mkdir(filepath.Join(dir, "blobs"), 0o755)
-			for n, data := range map[string][]byte{PackFile: packed, name: blob} {
+			os.MkdirAll(filepath.Join(dir, "gomod/blobs/sha256"), 0o755)
+			for n, data := range map[string][]byte{pack: packed, name: blob} {
 				if err := os.WriteFile(filepath.Join(dir, n), data, 0o644); err != nil {
 					t.Fatal(err)
 				}

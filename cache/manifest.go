@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,12 +33,19 @@ const maxManifest = 16 << 20
 //
 // The fields of an input: ecosystem, name, version, kind, platform, the sum
 // that the lockfile promises, the blob's sha256, its size in bytes, and where
-// the blob is in the view: "blob" for the file blobs/<hex>, "pack@N" for the
-// bytes from N of the file "pack".
+// the blob is in the view: "blob" for the file <ecosystem>/blobs/sha256/<hex>,
+// "pack@N" for the bytes from N of the file <ecosystem>/pack. An Alternative has one field more, its file
+// name: no lockfile tells it.
+//
+// A lockfile inside of an input is a line with the five fields that name the
+// input, where in it the file is, and its text:
+//
+//	derived pip bcrypt 4.3.0 sha256:<hex> - bcrypt-4.3.0/src/_bcrypt/Cargo.lock "version = 4\n…"
 type Manifest struct {
 	Packages []Package
 	Locks    []Lock
 	Entries  []Entry
+	Derived  []Derived
 }
 
 // An Entry is one input of a manifest with its blob.
@@ -45,7 +53,8 @@ type Entry struct {
 	ID
 	Sum  Sum
 	Blob Blob
-	Pack int64 // offset in the pack; -1 for a blob in a file of its own
+	Pack int64  // offset in the pack; -1 for a blob in a file of its own
+	File string // the name of an Alternative's file; "" of all other inputs
 }
 
 // A Blob identifies content by the sha256 of its bytes.
@@ -58,13 +67,25 @@ type Blob struct {
 const magic = "hermetic-manifest 1"
 
 // Resolve completes inputs by what m knows of them: the sum of a toolchain is in
-// no lockfile. Optional ones that m does not have are left out.
+// no lockfile, nor is the file name of an Alternative. Optional ones and
+// Alternatives that m does not have are left out, and so is one file's second
+// input.
 func (m *Manifest) Resolve(inputs []Input) []Input {
 	var out []Input
+	files := map[[2]string]Sum{}
 	for _, in := range inputs {
 		e, ok := m.Find(in.ID())
-		if !ok && in.Need == Optional {
+		if !ok && (in.Need == Optional || in.Need == Alternative) {
 			continue
+		}
+		if ok && in.Need == Alternative {
+			in.Path = e.File
+		}
+		if ok && in.Path != "" {
+			if first, twice := files[[2]string{in.Ecosystem, in.Path}]; twice && first == e.Blob.Sum {
+				continue
+			}
+			files[[2]string{in.Ecosystem, in.Path}] = e.Blob.Sum
 		}
 		if ok && in.Sum.IsZero() {
 			in.Sum = e.Sum
@@ -84,6 +105,37 @@ func (m *Manifest) Find(id ID) (Entry, bool) {
 	return m.Entries[i], true
 }
 
+// BlobSum stands for the sha256 of an input's bytes in a template of a project
+// file: no lockfile tells that of a commit's archive. name is the input's Path.
+func BlobSum(ecosystem, name string) string { return "${blob:" + ecosystem + "/" + name + "}" }
+
+// BlobHex is like BlobSum, for the digits alone.
+func BlobHex(ecosystem, name string) string { return "${blobhex:" + ecosystem + "/" + name + "}" }
+
+// blobSum matches what BlobSum and BlobHex write.
+var blobSum = regexp.MustCompile(`\$\{blob(hex)?:([^}]*)\}`)
+
+// Fill puts the sums that m knows into the templates of project files, where
+// BlobSum stands for them. inputs are those of the plan.
+func (m *Manifest) Fill(files []ProjectFile, inputs []Input) []ProjectFile {
+	out := slices.Clone(files)
+	for i, f := range out {
+		out[i].Template = blobSum.ReplaceAllStringFunc(f.Template, func(text string) string {
+			match := blobSum.FindStringSubmatch(text)
+			for _, in := range inputs {
+				if e, ok := m.Find(in.ID()); ok && in.Ecosystem+"/"+in.Path == match[2] {
+					if match[1] != "" {
+						return e.Blob.Sum.Hex()
+					}
+					return e.Blob.Sum.String()
+				}
+			}
+			return text
+		})
+	}
+	return out
+}
+
 // Missing compares plan with m: what the plan needs and m does not have, and
 // the lockfiles that are not the ones m was made from.
 func (m *Manifest) Missing(plan Plan) []Problem {
@@ -99,10 +151,11 @@ func (m *Manifest) Missing(plan Plan) []Problem {
 			ps = append(ps, Problem{Stale, Origin{File: l.File}, "", "changed since the cache was made"})
 		}
 	}
+	ps = append(ps, m.missingAlternatives(plan.Inputs)...)
 	for _, in := range plan.Inputs {
 		e, ok := m.Find(in.ID())
 		switch {
-		case in.Need == Optional:
+		case in.Need == Optional, in.Need == Alternative:
 		case !ok:
 			ps = append(ps, in.Problem(Missing, "not in the cache"))
 		case !in.Sum.IsZero() && e.Sum != in.Sum:
@@ -110,6 +163,30 @@ func (m *Manifest) Missing(plan Plan) []Problem {
 		}
 	}
 	return SortProblems(ps)
+}
+
+// missingAlternatives are the names and versions of which m has no Alternative.
+func (m *Manifest) missingAlternatives(inputs []Input) []Problem {
+	have := map[[3]string]bool{}
+	var first []Input
+	for _, in := range inputs {
+		if in.Need != Alternative {
+			continue
+		}
+		key := [3]string{in.Ecosystem, in.Name, in.Version}
+		if _, seen := have[key]; !seen {
+			first = append(first, in)
+		}
+		e, ok := m.Find(in.ID())
+		have[key] = have[key] || ok && e.Sum == in.Sum
+	}
+	var ps []Problem
+	for _, in := range first {
+		if !have[[3]string{in.Ecosystem, in.Name, in.Version}] {
+			ps = append(ps, in.Problem(Missing, "not in the cache"))
+		}
+	}
+	return ps
 }
 
 // known is what a message calls the sum of an entry.
@@ -126,6 +203,7 @@ func (m *Manifest) Encode() []byte {
 	slices.SortFunc(m.Packages, Package.Compare)
 	slices.SortFunc(m.Locks, func(a, b Lock) int { return strings.Compare(a.File, b.File) })
 	slices.SortFunc(m.Entries, func(a, b Entry) int { return a.ID.Compare(b.ID) })
+	slices.SortFunc(m.Derived, Derived.Compare)
 	var b bytes.Buffer
 	b.WriteString(magic + "\n")
 	for _, p := range m.Packages {
@@ -143,8 +221,15 @@ func (m *Manifest) Encode() []byte {
 		if !e.Sum.IsZero() {
 			sum = e.Sum.String()
 		}
-		writeFields(&b, "input", e.Ecosystem, e.Name, e.Version, e.Kind, e.Platform,
-			sum, e.Blob.Sum.String(), strconv.FormatInt(e.Blob.Size, 10), place)
+		fields := []string{"input", e.Ecosystem, e.Name, e.Version, e.Kind, e.Platform,
+			sum, e.Blob.Sum.String(), strconv.FormatInt(e.Blob.Size, 10), place}
+		if e.File != "" {
+			fields = append(fields, e.File)
+		}
+		writeFields(&b, fields...)
+	}
+	for _, d := range m.Derived {
+		writeFields(&b, "derived", d.Ecosystem, d.Name, d.Version, d.Kind, d.Platform, d.File, d.Text)
 	}
 	return b.Bytes()
 }
@@ -251,6 +336,16 @@ func (m *Manifest) parseLine(line string) error {
 			return errOrder
 		}
 		m.Entries = append(m.Entries, e)
+	case "derived":
+		f, err := splitFields(rest, 7)
+		if err != nil {
+			return err
+		}
+		d := Derived{ID{Ecosystem: f[0], Name: f[1], Version: f[2], Kind: f[3], Platform: f[4]}, f[5], f[6]}
+		if n := len(m.Derived); n > 0 && m.Derived[n-1].Compare(d) >= 0 {
+			return errOrder
+		}
+		m.Derived = append(m.Derived, d)
 	default:
 		return fmt.Errorf("unknown word %q", clip(verb))
 	}
@@ -268,11 +363,16 @@ func parsePackage(s string) (Package, error) {
 }
 
 func parseEntry(s string) (Entry, error) {
-	f, err := splitFields(s, 9)
+	f, err := splitFields(s, 9, 10)
 	if err != nil {
 		return Entry{}, err
 	}
 	e := Entry{ID: ID{Ecosystem: f[0], Name: f[1], Version: f[2], Kind: f[3], Platform: f[4]}, Pack: -1}
+	if len(f) == 10 {
+		if e.File = f[9]; !isLocal(e.File) || strings.ContainsAny(e.File, "/\\\x00") {
+			return Entry{}, fmt.Errorf("file %q: not the name of a file", clip(e.File))
+		}
+	}
 	if f[5] != "" {
 		if e.Sum, err = ParseSum(f[5]); err != nil {
 			return Entry{}, err
@@ -297,8 +397,9 @@ func parseEntry(s string) (Entry, error) {
 	return e, nil
 }
 
-// splitFields cuts s into exactly n fields, unquoting those that are quoted.
-func splitFields(s string, n int) ([]string, error) {
+// splitFields cuts s into fields, unquoting those that are quoted. There must be
+// as many as one of counts says.
+func splitFields(s string, counts ...int) ([]string, error) {
 	var out []string
 	for more := true; more; {
 		var f string
@@ -324,8 +425,20 @@ func splitFields(s string, n int) ([]string, error) {
 		}
 		out = append(out, f)
 	}
-	if len(out) != n {
-		return nil, fmt.Errorf("want %d fields, found %d", n, len(out))
+	if !slices.Contains(counts, len(out)) {
+		return nil, fmt.Errorf("want %d fields, found %d", counts[0], len(out))
 	}
 	return out, nil
+}
+
+// Loose is m for a deps context without packs: every blob has a file of its
+// own. Entries are sorted, m is left as it is.
+func (m *Manifest) Loose() *Manifest {
+	out := &Manifest{Packages: m.Packages, Locks: m.Locks, Entries: make([]Entry, len(m.Entries)), Derived: slices.Clone(m.Derived)}
+	for i, e := range m.Entries {
+		e.Pack = -1
+		out.Entries[i] = e
+	}
+	out.Encode() // sorts
+	return out
 }

@@ -34,9 +34,12 @@ func TestManifestRoundTrip(t *testing.T) {
 			Entry{ID: id, Sum: mustSum(t, "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="), Blob: blobOf(s), Pack: int64(i)},
 			Entry{ID: ID{Ecosystem: s, Kind: s, Name: "n", Platform: s}, Blob: blobOf(s), Pack: -1})
 	}
+	for _, s := range strange {
+		m.Derived = append(m.Derived, Derived{ID{Ecosystem: "pip", Name: s, Version: "1"}, "dir/" + s, s + "\n"})
+	}
 	text := m.Encode()
 	for i := range 100 {
-		shuffled := &Manifest{slices.Clone(m.Packages), slices.Clone(m.Locks), slices.Clone(m.Entries)}
+		shuffled := &Manifest{slices.Clone(m.Packages), slices.Clone(m.Locks), slices.Clone(m.Entries), slices.Clone(m.Derived)}
 		r := rand.New(rand.NewPCG(uint64(i), 1))
 		r.Shuffle(len(m.Packages), func(i, j int) {
 			p := shuffled.Packages
@@ -95,7 +98,7 @@ func TestParseManifestErrors(t *testing.T) {
 			input1 + "\n" + input1 + "blobs\n" + input1 + "pack@-1\n" + input1 + "pack@x\n" + input1 + "pack@9223372036854775807\n" +
 			strings.Replace(input1, " 10 ", " -10 ", 1) + "blob\n" + strings.Replace(input1, " 10 ", " 1e3 ", 1) + "blob\n" +
 			strings.Replace(input1, zero256, zeroH1, 1) + "blob\n" + strings.Replace(input1, zero256, "-", 1) + "blob\n" +
-			strings.Replace(input1, zeroH1, "h1:", 1) + "blob\n" + input1 + "blob x\n",
+			strings.Replace(input1, zeroH1, "h1:", 1) + "blob\n" + input1 + "blob x y\n" + input1 + "blob x/y\n" + input1 + "blob ..\n",
 			`m:2: unknown word ""
 m:3: unknown word "blob"
 m:4: two spaces, or one at an end
@@ -121,7 +124,9 @@ m:23: size "1e3": not a number of bytes
 m:24: blob "` + zeroH1 + `": want sha256
 m:25: checksum "": no algorithm
 m:26: checksum "h1:": malformed
-m:27: want 9 fields, found 10`},
+m:27: want 9 fields, found 11
+m:28: file "x/y": not the name of a file
+m:29: file "..": not the name of a file`},
 	}
 	for _, tt := range tests {
 		m, err := ParseManifest("m", []byte(tt.text))
@@ -263,5 +268,46 @@ func TestPlace(t *testing.T) {
 	want := []string{"4 0+4", "5 4+0", "6 -1+65536", "7 4+3", "8 7+5", "9 4+3"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Of alternatives a manifest has those that were chosen, with their file names.
+func TestAlternatives(t *testing.T) {
+	one, two, three := SumBytes([]byte("1")), SumBytes([]byte("2")), SumBytes([]byte("3"))
+	alternative := func(name string, sum Sum) Input {
+		return Input{Ecosystem: "pip", Kind: sum.String(), Name: name, Version: "1", Sum: sum, Need: Alternative, Origin: Origin{"r", 1}, Wants: name}
+	}
+	plan := Plan{Inputs: []Input{alternative("a", one), alternative("a", two), alternative("b", three), alternative("a", one)}}
+	plan.Inputs[3].Wants = "A"
+	plan.Normalize()
+	if len(plan.Inputs) != 3 || len(plan.Problems) != 0 {
+		t.Fatalf("%v, %v", plan.Inputs, plan.Problems)
+	}
+	for _, in := range plan.Inputs {
+		if in.Sum == one && in.Wants != "A\na" {
+			t.Errorf("wants %q", in.Wants)
+		}
+	}
+	m := &Manifest{Entries: []Entry{{ID: ID{"pip", two.String(), "a", "1", ""}, Sum: two, Blob: Blob{two, 1}, Pack: 0, File: "a b.zip"}}}
+	read, err := ParseManifest("m", m.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(m.Encode()), string(read.Encode())); diff != "" {
+		t.Error(diff)
+	}
+	ps := read.Missing(Plan{Inputs: plan.Inputs})
+	if len(ps) != 1 || ps[0].String() != "r:1: b==1: not in the cache" {
+		t.Error(ps)
+	}
+	got := read.Resolve(plan.Inputs)
+	if len(got) != 1 || got[0].Path != "a b.zip" || got[0].Sum != two {
+		t.Errorf("%+v", got)
+	}
+	// The same file by two checksums is laid out once.
+	m.Entries = append(m.Entries, Entry{ID: ID{"pip", one.String(), "a", "1", ""}, Sum: one, Blob: Blob{two, 1}, Pack: 0, File: "a b.zip"})
+	m.Encode() // sorts
+	if got := m.Resolve(plan.Inputs); len(got) != 1 {
+		t.Errorf("%+v", got)
 	}
 }

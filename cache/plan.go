@@ -17,13 +17,9 @@ type Lock struct {
 type EnvVar struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
-}
-
-// A ProjectFile is a file of the build context that has to be another one for
-// a sealed build: Hermeto's "project_files". Template may hold ${output_dir}.
-type ProjectFile struct {
-	Path     string // slash-separated, relative to the build context
-	Template string
+	// Ecosystem is the package type that the variable is for: steps that do not
+	// see its inputs have no use for it. Empty is all, or unknown.
+	Ecosystem string `json:"-"`
 }
 
 // A Section is a part of a configuration file that is mounted for RUN steps, as
@@ -33,6 +29,8 @@ type Section struct {
 	File string // an absolute path in RUN steps
 	Name string
 	Text string
+	// Ecosystem is the package type whose inputs the text is about.
+	Ecosystem string
 }
 
 // A Plan is all that a set of packages needs. The same plan is downloaded by
@@ -44,9 +42,17 @@ type Plan struct {
 	Inputs   []Input
 	Env      []EnvVar
 	Project  []ProjectFile
+	Overlays []Overlay
 	Sections []Section
 	Problems []Problem // what is wrong with the lockfiles themselves
 	Warnings []Problem // what is accepted, and should be mended: Weak
+	// Components are what a bill of materials has beside the inputs.
+	Components []Component
+	// Derived are the lockfiles inside of inputs that some of the inputs are from.
+	Derived []Derived
+	// Output are files of an output directory itself, relative to it, that
+	// builds which are not ours need.
+	Output []ProjectFile
 }
 
 // Add joins q into p.
@@ -57,7 +63,11 @@ func (p *Plan) Add(q Plan) {
 	p.Problems = append(p.Problems, q.Problems...)
 	p.Warnings = append(p.Warnings, q.Warnings...)
 	p.Project = append(p.Project, q.Project...)
+	p.Overlays = append(p.Overlays, q.Overlays...)
 	p.Sections = append(p.Sections, q.Sections...)
+	p.Components = append(p.Components, q.Components...)
+	p.Derived = append(p.Derived, q.Derived...)
+	p.Output = append(p.Output, q.Output...)
 	for _, v := range q.Env {
 		if !slices.Contains(p.Env, v) {
 			p.Env = append(p.Env, v)
@@ -67,13 +77,17 @@ func (p *Plan) Add(q Plan) {
 
 // Normalize sorts p and drops repetitions. Two lockfiles that promise
 // different content for the same input become a Problem at the second one, and
-// so do two inputs that want the same place in a layout.
+// so do two inputs that want the same place in a layout. Of sums of different
+// algorithms, as lockfiles of different age have them, the strongest is kept
+// where the input is Rechecked.
 func (p *Plan) Normalize() {
 	slices.SortFunc(p.Packages, Package.Compare)
 	p.Packages = slices.Compact(p.Packages)
 	slices.SortFunc(p.Locks, func(a, b Lock) int { return compareStrings(a.File, b.File, a.Sum.value, b.Sum.value) })
 	p.Locks = slices.Compact(p.Locks)
-	slices.SortFunc(p.Env, func(a, b EnvVar) int { return compareStrings(a.Name, b.Name, a.Value, b.Value) })
+	slices.SortFunc(p.Env, func(a, b EnvVar) int {
+		return cmp.Or(compareStrings(a.Name, b.Name, a.Value, b.Value), strings.Compare(a.Ecosystem, b.Ecosystem))
+	})
 	slices.SortStableFunc(p.Inputs, func(a, b Input) int {
 		if c := a.ID().Compare(b.ID()); c != 0 {
 			return c
@@ -88,13 +102,14 @@ func (p *Plan) Normalize() {
 		}
 		first := &kept[len(kept)-1]
 		need := strongest(first.Need, in.Need)
-		switch {
-		case first.Sum.IsZero() && !in.Sum.IsZero():
-			*first = in // a promise is worth more than a mere name
-		case !in.Sum.IsZero() && first.Sum != in.Sum:
+		component := mergedComponent(first.Component, in.Component)
+		if first.contradicts(in) {
 			p.Problems = append(p.Problems, in.Problem(BadLock, "another sum than at "+first.Origin.String()))
+		} else if in.Sum.tellsMore(first.Sum) {
+			*first = in
 		}
-		first.Need = need
+		first.Need, first.Component = need, component
+		first.Wants = joinLines(first.Wants, in.Wants)
 	}
 	p.Inputs = kept
 	p.Problems = append(p.Problems, collisions(kept)...)
@@ -103,8 +118,28 @@ func (p *Plan) Normalize() {
 	p.Warnings = SortProblems(p.Warnings)
 }
 
-// normalizeFiles sorts project files and sections. Two packages that want
-// different content in one place become a Problem.
+// contradicts tells whether in and another input of its ID cannot be the same.
+func (in Input) contradicts(other Input) bool {
+	if in.Sum.IsZero() || other.Sum.IsZero() || in.Sum == other.Sum {
+		return false
+	}
+	return !in.Rechecked || in.Sum.Algorithm() == other.Sum.Algorithm() || in.Path != other.Path
+}
+
+// mergedComponent is what two inputs of one identity are, the first of them kept.
+func mergedComponent(first, second *Component) *Component {
+	switch {
+	case first == nil:
+		return second
+	case second == nil || second.PURL != first.PURL:
+		return first
+	}
+	both := first.Merge(*second)
+	return &both
+}
+
+// normalizeFiles sorts project files, overlays and sections. Two packages that
+// want different content in one place become a Problem.
 func (p *Plan) normalizeFiles() {
 	slices.SortFunc(p.Project, func(a, b ProjectFile) int { return compareStrings(a.Path, b.Path, a.Template, b.Template) })
 	p.Project = slices.Compact(p.Project)
@@ -113,8 +148,15 @@ func (p *Plan) normalizeFiles() {
 			p.Problems = append(p.Problems, Problem{Kind: BadLock, Origin: Origin{File: f.Path}, Cause: "two packages want different content in it"})
 		}
 	}
+	slices.SortFunc(p.Overlays, func(a, b Overlay) int { return compareStrings(a.Path, b.Path, a.From, b.From) })
+	p.Overlays = slices.Compact(p.Overlays)
+	for i, o := range p.Overlays[min(1, len(p.Overlays)):] {
+		if o.Path == p.Overlays[i].Path {
+			p.Problems = append(p.Problems, Problem{Kind: BadLock, Origin: Origin{File: o.Path}, Cause: "two packages want different content in it"})
+		}
+	}
 	slices.SortFunc(p.Sections, func(a, b Section) int {
-		return cmp.Or(strings.Compare(a.File, b.File), compareStrings(a.Name, b.Name, a.Text, b.Text))
+		return cmp.Or(strings.Compare(a.File, b.File), compareStrings(a.Name, b.Name, a.Text, b.Text), strings.Compare(a.Ecosystem, b.Ecosystem))
 	})
 	p.Sections = slices.Compact(p.Sections)
 	for i, s := range p.Sections[min(1, len(p.Sections)):] {
@@ -186,12 +228,22 @@ func comparePaths(a, b string) int {
 
 // strongest is the need of what two lockfiles ask for.
 func strongest(a, b Need) Need {
-	for _, n := range []Need{Required, Listed} {
+	for _, n := range []Need{Required, Listed, Alternative} {
 		if a == n || b == n {
 			return n
 		}
 	}
 	return Optional
+}
+
+// joinLines are the lines of both, sorted, each once.
+func joinLines(a, b string) string {
+	if a == b || b == "" {
+		return a
+	}
+	lines := append(strings.Split(a, "\n"), strings.Split(b, "\n")...)
+	slices.Sort(lines)
+	return strings.TrimPrefix(strings.Join(slices.Compact(lines), "\n"), "\n")
 }
 
 // compareStrings compares pairs: a1 with b1, then a2 with b2.
@@ -211,8 +263,10 @@ func ResolveEnv(vars []EnvVar, outputDir string) []EnvVar {
 	e.values["output_dir"] = outputDir
 	out := make([]EnvVar, 0, len(vars))
 	for _, v := range vars {
-		out = append(out, EnvVar{v.Name, e.resolve(v)})
+		out = append(out, EnvVar{v.Name, e.resolve(v), v.Ecosystem})
 	}
-	slices.SortFunc(out, func(a, b EnvVar) int { return compareStrings(a.Name, b.Name, a.Value, b.Value) })
+	slices.SortFunc(out, func(a, b EnvVar) int {
+		return cmp.Or(compareStrings(a.Name, b.Name, a.Value, b.Value), strings.Compare(a.Ecosystem, b.Ecosystem))
+	})
 	return out
 }

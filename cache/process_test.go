@@ -159,7 +159,7 @@ func viewManifest(s *Store) (*Manifest, error) {
 			if err != nil {
 				return nil, err
 			}
-			m.Entries = append(m.Entries, Entry{ID: ID{Name: fmt.Sprintf("%s%02d", kind, i), Kind: kind}, Sum: b.Sum, Blob: b})
+			m.Entries = append(m.Entries, Entry{ID: ID{Ecosystem: []string{"cargo", "gomod"}[i%2], Name: fmt.Sprintf("%s%02d", kind, i), Kind: kind}, Sum: b.Sum, Blob: b})
 		}
 	}
 	return m, nil
@@ -188,7 +188,7 @@ func childView(args []string) error {
 		}
 		// Now and then the view is damaged under the feet of the others.
 		if rand.IntN(4) == 0 {
-			os.Remove(filepath.Join(dir, []string{PackFile, "blobs/" + m.Entries[0].Blob.Sum.Hex()}[rand.IntN(2)]))
+			os.Remove(filepath.Join(dir, m.Entries[rand.IntN(len(m.Entries))].BlobName()))
 		}
 	}
 	return nil
@@ -282,14 +282,14 @@ func checkView(t *testing.T, name, dir string, m *Manifest) {
 		t.Errorf("%s: %v", name, err)
 		return
 	}
-	want := map[string]bool{ManifestFile: true, PackFile: true}
-	size := int64(0)
+	want := map[string]bool{ManifestFile: true}
+	sizes := map[string]int64{}
 	var inputs []Input
 	for _, e := range read.Entries {
-		if e.Pack < 0 {
-			want["blobs/"+e.Blob.Sum.Hex()] = true
+		want[e.BlobName()] = true
+		if e.Pack >= 0 {
+			sizes[e.BlobName()] = max(sizes[e.BlobName()], e.Pack+e.Blob.Size)
 		}
-		size = max(size, e.Pack+e.Blob.Size*min(1, e.Pack+1))
 		inputs = append(inputs, Input{Ecosystem: e.Ecosystem, Kind: e.Kind, Name: e.Name, Version: e.Version, Platform: e.Platform, Sum: e.Sum})
 	}
 	have := map[string]bool{}
@@ -299,8 +299,10 @@ func checkView(t *testing.T, name, dir string, m *Manifest) {
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("%s: %s", name, diff)
 	}
-	if info, err := os.Stat(filepath.Join(dir, PackFile)); err != nil || info.Size() != size || info.Mode() != 0o444 {
-		t.Errorf("%s: pack %v, %v; want %d bytes", name, info, err, size)
+	for pack, size := range sizes {
+		if info, err := os.Stat(filepath.Join(dir, pack)); err != nil || info.Size() != size || info.Mode() != 0o444 {
+			t.Errorf("%s: %s %v, %v; want %d bytes", name, pack, info, err, size)
+		}
 	}
 	v, err := OpenView(dir, read)
 	if err != nil {

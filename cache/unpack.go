@@ -25,6 +25,10 @@ type Packaging struct {
 	// Finish makes up files that go beside those that an archive had. Their
 	// paths are relative to the directory.
 	Finish func(in Input, files []Unpacked) []File
+	// Pick looks at a commit once, and then chooses what of it is in the
+	// directory of each Checkout of it. Without it, all is. The error is what is
+	// wrong with the commit for this input.
+	Pick func(tree *GitTree) func(in Input) ([]Picked, error)
 	// Check compares a directory that another tool unpacked with what the
 	// lockfile promises. Without it, such directories are taken for damaged.
 	Check func(in Input, dir fs.FS) error
@@ -49,6 +53,8 @@ const (
 // unpacking is an archive on its way into a directory.
 type unpacking struct {
 	root  *os.Root
+	last  *os.Root // the directory that the last file went into; nil for the root
+	name  string   // of it
 	skip  func(string) bool
 	left  int64 // bytes that may still come out of it
 	top   string
@@ -75,7 +81,9 @@ func (l Layout) unpack(dir string, in Input, c *Content) (cause string, err erro
 	}
 	defer root.Close()
 	how := l.Packaging[in.Ecosystem]
-	u := &unpacking{root: root, skip: how.Skip, left: max(maxTree, maxRatio*c.Size), made: map[string]bool{".": true}, hash: sha256.New(), buf: make([]byte, 64<<10)}
+	u := newUnpacking(root)
+	defer u.leave()
+	u.skip, u.left = how.Skip, max(maxTree, maxRatio*c.Size)
 	err = u.all(io.NewSectionReader(c, 0, c.Size))
 	if err == nil && how.Finish != nil {
 		for _, f := range how.Finish(in, u.files) {
@@ -86,6 +94,11 @@ func (l Layout) unpack(dir string, in Input, c *Content) (cause string, err erro
 		return bad.text, os.RemoveAll(at)
 	}
 	return "", err
+}
+
+// newUnpacking starts an unpacking into a directory; leave ends it.
+func newUnpacking(root *os.Root) *unpacking {
+	return &unpacking{root: root, name: ".", made: map[string]bool{".": true}, hash: sha256.New(), buf: make([]byte, 64<<10)}
 }
 
 // archiveError says what is wrong with an archive, rather than with the disk.
@@ -203,9 +216,38 @@ func (u *unpacking) mkdir(name string) error {
 	return u.root.Chmod(name, 0o777)
 }
 
+// enter is a directory that was made. Files of one directory follow one another
+// in archives, and a root walks the whole path of each file that it opens.
+func (u *unpacking) enter(name string) (*os.Root, error) {
+	switch {
+	case name == ".":
+		return u.root, nil
+	case name == u.name:
+		return u.last, nil
+	}
+	u.leave()
+	dir, err := u.root.OpenRoot(name)
+	if err == nil {
+		u.last, u.name = dir, name
+	}
+	return dir, err
+}
+
+// leave closes the directory that the last file went into.
+func (u *unpacking) leave() {
+	if u.last != nil {
+		u.last.Close()
+	}
+	u.last, u.name = nil, "."
+}
+
 // put writes a file and takes note of it.
 func (u *unpacking) put(name string, mode fs.FileMode, r io.Reader) error {
-	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	dir, err := u.enter(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	f, err := dir.OpenFile(path.Base(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return taken(name, err)
 	}

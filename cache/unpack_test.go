@@ -298,7 +298,7 @@ func TestFormInJSON(t *testing.T) {
 }
 
 func TestMounted(t *testing.T) {
-	p := Plan{Sections: []Section{{"/b", "x", "X ${output_dir}/x\n"}, {"/a", "z", "Z\n"}, {"/a", "y", "Y $HOME\n"}, {"/a", "z", "Z\n"}}}
+	p := Plan{Sections: []Section{{File: "/b", Name: "x", Text: "X ${output_dir}/x\n"}, {File: "/a", Name: "z", Text: "Z\n"}, {File: "/a", Name: "y", Text: "Y $HOME\n"}, {File: "/a", Name: "z", Text: "Z\n"}}}
 	p.Normalize()
 	got := ""
 	for _, f := range Mounted(p.Sections, "/out") {
@@ -307,7 +307,7 @@ func TestMounted(t *testing.T) {
 	if want := "/a: Y $HOME\n\nZ\n/b: X /out/x\n"; got != want || len(p.Problems) > 0 {
 		t.Errorf("%q, %v", got, p.Problems)
 	}
-	p.Add(Plan{Sections: []Section{{"/a", "y", "other"}}, Project: []ProjectFile{{"f", "1"}, {"f", "2"}, {"g", "1"}}})
+	p.Add(Plan{Sections: []Section{{File: "/a", Name: "y", Text: "other"}}, Project: []ProjectFile{{Path: "f", Template: "1"}, {Path: "f", Template: "2"}, {Path: "g", Template: "1"}}})
 	p.Normalize()
 	want := []Problem{
 		{BadLock, Origin{}, "y", "two packages give it different meanings, and both would be in /a"},

@@ -8,31 +8,53 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
-// PackFile is the name of the file in a view that holds the small blobs.
-const PackFile = "pack"
+// What a view holds for one ecosystem, in a directory of its type: BuildKit can
+// then show a step the part of one ecosystem, and knows that it has not changed
+// when another has.
+const (
+	// PackFile is the name of the file that holds the small blobs.
+	PackFile = "pack"
+	// blobsDir has the others, named by their sha256.
+	blobsDir = "blobs/sha256"
+)
+
+// BlobName is where in a view the blob of e is, slash-separated: its own file,
+// or the pack that it is in.
+func (e Entry) BlobName() string { return path.Join(e.Ecosystem, e.nameInPart()) }
+
+// nameInPart is the same, relative to the directory of the ecosystem.
+func (e Entry) nameInPart() string {
+	if e.Pack >= 0 {
+		return PackFile
+	}
+	return path.Join(blobsDir, e.Blob.Sum.Hex())
+}
 
 // packLimit is the size below which a blob goes into the pack: go.mod files and
 // small archives do. A build that has nothing to do looks at each file of its
 // contexts.
 const packLimit = 64 << 10
 
-// Place decides where in a view each blob of m is: small ones in the pack, in
-// the order of the entries, equal ones once.
+// Place decides where in a view each blob of m is: small ones in the pack of
+// their ecosystem, in the order of the entries, equal ones once.
 func (m *Manifest) Place() {
 	m.Encode() // sorts
-	at := map[Sum]int64{}
+	var at map[Sum]int64
 	next := int64(0)
 	for i := range m.Entries {
 		e := &m.Entries[i]
+		if i == 0 || e.Ecosystem != m.Entries[i-1].Ecosystem {
+			at, next = map[Sum]int64{}, 0
+		}
 		if e.Blob.Size >= packLimit {
 			e.Pack = -1
 			continue
@@ -44,6 +66,15 @@ func (m *Manifest) Place() {
 		}
 		e.Pack = off
 	}
+}
+
+// parts are the entries of each ecosystem; m is sorted.
+func (m *Manifest) parts() map[string][]Entry {
+	parts := map[string][]Entry{}
+	for _, e := range m.Entries {
+		parts[e.Ecosystem] = append(parts[e.Ecosystem], e)
+	}
+	return parts
 }
 
 // tmpPrefix begins the names of files that are being written.
@@ -68,13 +99,18 @@ func (s *Store) View(m *Manifest, dir string) (string, error) {
 	if len(text) > maxManifest {
 		return "", fmt.Errorf("%d inputs: the manifest would be larger than %d MB", len(m.Entries), maxManifest>>20)
 	}
+	for _, e := range m.Entries {
+		if !ecosystemName.MatchString(e.Ecosystem) {
+			return "", fmt.Errorf("ecosystem %q: not a package type", clip(e.Ecosystem))
+		}
+	}
 	v := &viewDir{store: s, m: m, dir: dir, tmp: dir}
 	if dir == "" {
 		v.dir, v.tmp = s.path("views", SumBytes(text).Hex()[:32]), s.path("tmp")
 	} else if err := checkReplaceable(dir); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Join(v.dir, "blobs"), 0o755); err != nil {
+	if err := os.MkdirAll(v.dir, 0o755); err != nil {
 		return "", err
 	}
 	sweep(v.dir, tmpPrefix, time.Now())
@@ -89,11 +125,15 @@ func (v *viewDir) write(text []byte) error {
 			return err
 		}
 	}
-	if err := v.linkBlobs(); err != nil {
+	parts := v.m.parts()
+	if err := v.dropParts(parts); err != nil {
 		return err
 	}
-	if err := v.writePack(); err != nil {
-		return err
+	for name, entries := range parts {
+		p := viewPart{v, filepath.Join(v.dir, name), entries}
+		if err := errors.Join(p.linkBlobs(), p.writePack()); err != nil {
+			return err
+		}
 	}
 	if bytes.Equal(have, text) {
 		return nil
@@ -101,12 +141,41 @@ func (v *viewDir) write(text []byte) error {
 	return replace(v.tmp, path, 0o644, writeBytes(text))
 }
 
+// dropParts deletes the parts of ecosystems that the manifest does not have any
+// more.
+func (v *viewDir) dropParts(keep map[string][]Entry) error {
+	names, err := readNames(v.dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		dir := filepath.Join(v.dir, n)
+		if _, ok := keep[n]; ok || !isPart(dir) {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// viewPart is what a view holds for one ecosystem.
+type viewPart struct {
+	*viewDir
+	dir     string
+	entries []Entry
+}
+
 // linkBlobs gives the view a hard link of each larger blob, a copy where the
 // view is on another file system, and drops files of former manifests.
-func (v *viewDir) linkBlobs() error {
-	blobs := filepath.Join(v.dir, "blobs")
+func (v viewPart) linkBlobs() error {
+	blobs := filepath.Join(v.dir, filepath.FromSlash(blobsDir))
+	if err := os.MkdirAll(blobs, 0o755); err != nil {
+		return err
+	}
 	want := map[string]bool{}
-	for _, e := range v.m.Entries {
+	for _, e := range v.entries {
 		if e.Pack >= 0 {
 			continue
 		}
@@ -189,21 +258,25 @@ func isBlob(name string, b Blob) bool {
 	return b.Sum.Check(f, b.Size) == nil
 }
 
-// writePack writes the pack, unless it is there and good.
-func (v *viewDir) writePack() error {
+// writePack writes the pack, unless it is there and good, or nothing is in it.
+func (v viewPart) writePack() error {
 	path := filepath.Join(v.dir, PackFile)
 	size := int64(0)
-	for _, e := range v.m.Entries {
+	packed := false
+	for _, e := range v.entries {
 		if e.Pack >= 0 {
-			size = max(size, e.Pack+e.Blob.Size)
+			packed, size = true, max(size, e.Pack+e.Blob.Size)
 		}
+	}
+	if !packed {
+		return os.RemoveAll(path)
 	}
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode().IsRegular() && info.Size() == size && v.packIsGood(path) {
 		return nil
 	}
 	return replace(v.tmp, path, 0o444, func(out *os.File) error {
-		for _, e := range v.m.Entries {
+		for _, e := range v.entries {
 			if e.Pack < 0 {
 				continue
 			}
@@ -224,13 +297,13 @@ func (v *viewDir) writePack() error {
 
 // packIsGood reads the pack: it is small, and a flipped bit in it would
 // otherwise survive every prefetch.
-func (v *viewDir) packIsGood(path string) bool {
+func (v viewPart) packIsGood(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	for _, e := range v.m.Entries {
+	for _, e := range v.entries {
 		if e.Pack >= 0 && e.Blob.Sum.Check(io.NewSectionReader(f, e.Pack, e.Blob.Size), e.Blob.Size) != nil {
 			return false
 		}
@@ -246,24 +319,35 @@ func checkReplaceable(dir string) error {
 	if err != nil || slices.Contains(names, ManifestFile) {
 		return err
 	}
-	blobs, err := readNames(filepath.Join(dir, "blobs"))
-	if err != nil && !errors.Is(err, syscall.ENOTDIR) {
-		return err
-	}
-	foreign := err != nil
 	for _, n := range names {
-		foreign = foreign || n != "blobs" && n != PackFile && !strings.HasPrefix(n, tmpPrefix)
-	}
-	for _, n := range blobs {
-		foreign = foreign || !blobName.MatchString(n)
-	}
-	if foreign {
-		return fmt.Errorf("%s: not empty, and not a deps context that may be replaced", dir)
+		if !strings.HasPrefix(n, tmpPrefix) && !isPart(filepath.Join(dir, n)) {
+			return fmt.Errorf("%s: not empty, and not a deps context that may be replaced", dir)
+		}
 	}
 	return nil
 }
 
-// blobName matches names in the directory blobs.
+// isPart tells whether a directory holds something, and nothing but what views
+// hold for an ecosystem. Its blobs may be damaged in any way.
+func isPart(dir string) bool {
+	holds := func(dir string, name func(string) bool) bool {
+		names, err := readNames(dir)
+		return err == nil && !slices.ContainsFunc(names, func(n string) bool { return !name(n) })
+	}
+	blobs := filepath.Join(dir, filepath.FromSlash(blobsDir))
+	names, err := readNames(dir)
+	return err == nil && len(names) > 0 &&
+		holds(dir, func(n string) bool {
+			return n == path.Dir(blobsDir) || n == PackFile || strings.HasPrefix(n, tmpPrefix)
+		}) &&
+		holds(filepath.Dir(blobs), func(n string) bool { return n == path.Base(blobsDir) }) &&
+		holds(blobs, blobName.MatchString)
+}
+
+// ecosystemName matches what may be a package type, and a directory of a view.
+var ecosystemName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+
+// blobName matches names in blobsDir.
 var blobName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // readNames lists a directory; one that is not there has nothing in it.

@@ -25,7 +25,7 @@ func TestView(t *testing.T) {
 		}
 		checkView(t, name, got, m)
 		large := m.Entries[0].Blob
-		if linked := sameFile(t, s.Path(large), filepath.Join(got, "blobs", large.Sum.Hex())); linked != (name != "elsewhere") {
+		if linked := sameFile(t, s.Path(large), filepath.Join(got, m.Entries[0].BlobName())); linked != (name != "elsewhere") {
 			t.Errorf("%s: linked: %v", name, linked)
 		}
 		// What is already right is left alone.
@@ -78,8 +78,9 @@ func TestViewRepairs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		small, large := m.Entries[len(m.Entries)-1].Blob, m.Entries[0].Blob
-		blob := filepath.Join(view, "blobs", large.Sum.Hex())
+		small := m.Entries[len(m.Entries)-1].Blob
+		blob := filepath.Join(view, m.Entries[0].BlobName())
+		pack := filepath.Join(view, m.Entries[len(m.Entries)-1].BlobName())
 		for what, damage := range map[string]func(){
 			"blob gone":        func() { os.Remove(blob) },
 			"blob flipped":     func() { flip(t, blob) },
@@ -88,14 +89,16 @@ func TestViewRepairs(t *testing.T) {
 			"blob a link":      func() { os.Remove(blob); os.Symlink("/etc/hostname", blob) },
 			"blobs gone":       func() { os.RemoveAll(filepath.Dir(blob)) },
 			"blob too many":    func() { os.WriteFile(blob[:len(blob)-4]+"ffff", nil, 0o644) },
-			"pack gone":        func() { os.Remove(filepath.Join(view, PackFile)) },
-			"pack flipped":     func() { flip(t, filepath.Join(view, PackFile)) },
-			"pack cut off":     func() { os.Truncate(filepath.Join(view, PackFile), 3) },
+			"pack gone":        func() { os.Remove(pack) },
+			"pack flipped":     func() { flip(t, pack) },
+			"pack cut off":     func() { os.Truncate(pack, 3) },
 			"pack a link": func() {
-				os.Remove(filepath.Join(view, PackFile))
-				os.Symlink("/etc/hostname", filepath.Join(view, PackFile))
+				os.Remove(pack)
+				os.Symlink("/etc/hostname", pack)
 			},
-			"pack and its blob": func() { flip(t, filepath.Join(view, PackFile)); flip(t, s.Path(small)) },
+			"pack and its blob": func() { flip(t, pack); flip(t, s.Path(small)) },
+			"part gone":         func() { os.RemoveAll(filepath.Dir(pack)) },
+			"part too many":     func() { os.MkdirAll(filepath.Join(view, "npm/blobs/sha256"), 0o755) },
 			"manifest flipped":  func() { flip(t, filepath.Join(view, ManifestFile)) },
 			"manifest gone":     func() { os.Remove(filepath.Join(view, ManifestFile)) },
 			"all gone":          func() { os.RemoveAll(view) },
@@ -135,7 +138,7 @@ func TestViewOfAnotherManifest(t *testing.T) {
 			checkView(t, name, dir, m)
 		}
 		// A blob that the store lacks: no view, and nothing that looks like one.
-		lacking := &Manifest{Entries: append([]Entry{{ID: ID{Name: "lacking"}, Blob: Blob{SumBytes([]byte("?")), packLimit}}}, m.Entries...)}
+		lacking := &Manifest{Entries: append([]Entry{{ID: ID{Ecosystem: "gomod", Name: "lacking"}, Blob: Blob{SumBytes([]byte("?")), packLimit}}}, m.Entries...)}
 		if _, err := s.View(lacking, dir); err == nil {
 			t.Errorf("%s: a view of what the store lacks", name)
 		}
@@ -156,7 +159,10 @@ func TestViewRefusesForeignDirectories(t *testing.T) {
 		"a directory":   "src/main.go",
 		"an OCI layout": "blobs/sha256/" + strings.Repeat("a", 64),
 		"other blobs":   "blobs/photo.jpg",
-		"a file blobs":  "blobs",
+		"a file blobs":  "gomod/blobs",
+		"a bare pack":   "pack",
+		"other files":   "gomod/blobs/photo.jpg",
+		"no blob":       "gomod/blobs/sha256/photo.jpg",
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, file)
@@ -181,7 +187,7 @@ func TestViewRefusesForeignDirectories(t *testing.T) {
 	if _, err := s.View(&Manifest{}, file); err == nil {
 		t.Error("a file becomes a view")
 	}
-	for name, parts := range map[string][]string{"empty": nil, "unfinished": {"blobs/" + strings.Repeat("a", 64), "pack", ".new-1"}} {
+	for name, parts := range map[string][]string{"empty": nil, "unfinished": {"gomod/blobs/sha256/" + strings.Repeat("a", 64), "gomod/pack", "cargo/pack", ".new-1"}} {
 		dir := t.TempDir()
 		for _, p := range parts {
 			os.MkdirAll(filepath.Dir(filepath.Join(dir, p)), 0o755)
