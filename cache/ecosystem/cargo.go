@@ -60,14 +60,15 @@ func (cargo) Options(keys map[string]json.RawMessage) (any, []error) {
 	return nil, readKeys(keys, nil)
 }
 
-func (cargo) Plan(fsys fs.FS, p cache.Package, _ Options) cache.Plan {
+func (cargo) Plan(fsys fs.FS, p cache.Package, o Options) cache.Plan {
 	name := findCargoLock(fsys, p.Path)
 	data, cause := readLock(fsys, name, maxCargoLock)
 	if cause != "" {
-		return cache.Plan{Problems: []cache.Problem{{Kind: cache.BadLock, Origin: cache.Origin{File: name}, Cause: cause}}}
+		return cache.Plan{Problems: []cache.Problem{unread(fsys, name, cause)}}
 	}
 	crates, problems := parseCargoLock(name, data)
 	plan := cache.Plan{Locks: []cache.Lock{{File: name, Sum: cache.SumBytes(data)}}, Problems: problems}
+	plan.Components = localComponents(fsys, name, data, o)
 	config := readCargoConfig(fsys, p.Path)
 	plan.Problems = append(plan.Problems, config.problems...)
 	plan.Warnings = config.warnings
@@ -85,8 +86,21 @@ func (cargo) Plan(fsys fs.FS, p cache.Package, _ Options) cache.Plan {
 		vendored = vendored && from.vendored
 	}
 	if vendored { // or without any crates
+		for _, c := range crates {
+			if in, problem := c.input(origins[c.source]); problem == "" {
+				plan.Components = append(plan.Components, *in.Component)
+			}
+		}
 		return plan
 	}
+	addCrates(&plan, crates, origins)
+	plan.Project, plan.Sections = config.files(origins)
+	return plan
+}
+
+// addCrates adds the inputs that crates are to a plan, and says in origins where
+// below deps/cargo each source is.
+func addCrates(plan *cache.Plan, crates []crate, origins map[string]cargoOrigin) {
 	for source, dir := range apart(crates) {
 		from := origins[source]
 		from.dir = dir
@@ -100,8 +114,6 @@ func (cargo) Plan(fsys fs.FS, p cache.Package, _ Options) cache.Plan {
 		}
 		plan.Inputs = append(plan.Inputs, in)
 	}
-	plan.Project, plan.Sections = config.files(origins)
-	return plan
 }
 
 // findCargoLock is the lockfile of the package at dir: its own, or that of the
@@ -153,12 +165,20 @@ func apart(crates []crate) map[string]string {
 
 // input is the input that a crate is.
 func (c crate) input(from cargoOrigin) (in cache.Input, problem string) {
-	if from.kind == "git" {
-		return cache.Input{}, "git dependencies are not supported yet"
-	}
-	return cache.Input{
+	in = cache.Input{
 		Ecosystem: "cargo", Kind: kindCrate + from.dir, Name: c.name, Version: c.version,
 		Sum: c.sum, Path: path.Join(from.dir, c.name+"-"+c.version), Form: cache.Archive, Need: cache.Required,
-		Origin: c.origin, URL: from.index, Auth: from.auth,
-	}, ""
+		Origin: c.origin, URL: from.index, Auth: from.auth, Component: c.component(),
+	}
+	if from.kind != "git" {
+		return in, ""
+	}
+	_, commit, _ := strings.Cut(c.source, "#")
+	in, err := gitInput(in, from.repo, commit)
+	if err != nil {
+		return in, err.Error()
+	}
+	in.Kind, in.Form = KindGit+from.dir, cache.Checkout
+	in.Component = gitComponent("cargo", c.name, c.version, gitVCSURL(definition(c.source).Git, commit))
+	return in, ""
 }

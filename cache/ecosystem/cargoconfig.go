@@ -50,7 +50,7 @@ func parseCargoConfig(data []byte) (tables cargoTables, line int, cause string) 
 		return tables, line, cause
 	}
 	var all map[string]any // a struct would take keys in any case of letters, and cargo does not
-	if err := toml.Unmarshal(data, &all); err != nil {
+	if err := toml.Unmarshal(withoutMark(data), &all); err != nil {
 		if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
 			line, _ = bad.Position()
 		}
@@ -169,6 +169,7 @@ type cargoOrigin struct {
 	vendored bool   // the project keeps them in a directory
 	dir      string // below deps/cargo; "" for that itself
 	index    string // of a registry, as a configuration file has it; "" for cargo's own
+	repo     string // of a git source: its URL
 	auth     *cache.Auth
 	chain    []string // the names of the source and of those that replace it
 }
@@ -199,8 +200,12 @@ func (c *cargoConfig) resolve(source string) (o cargoOrigin, problem string) {
 		}
 		o.index = s.Registry
 		o.auth = c.auth(o.index)
-		if o.kind == "registry" && s.Git != "" {
+		o.repo = s.Git
+		switch {
+		case o.kind == "registry" && s.Git != "":
 			return o, c.name + " replaces its source by " + name + ", which is not a registry"
+		case o.kind == "git" && s.Git == "":
+			return o, c.name + " replaces its source by " + name + ", which is not a git repository"
 		}
 		return o, ""
 	}
@@ -332,7 +337,7 @@ func (c *cargoConfig) files(used map[string]cargoOrigin) ([]cache.ProjectFile, [
 	if own := bytes.TrimRight(withoutSources(c.text), "\n"); len(own) > 0 {
 		text = string(own) + "\n\n" + text
 	}
-	return []cache.ProjectFile{{Path: c.name, Template: text}}, sections
+	return []cache.ProjectFile{{Path: c.name, Template: text, Foreign: true}}, sections
 }
 
 // sourceTable is the table of a source in a configuration file.
@@ -371,6 +376,7 @@ func tomlString(s string) string {
 // withoutSources is a configuration file, which must be one, without its table
 // source, as vendoring replaces all of it. Everything else stays as it is.
 func withoutSources(text []byte) []byte {
+	text = withoutMark(text)
 	var p unstable.Parser
 	p.Reset(text)
 	lines := newLineIndex(text)

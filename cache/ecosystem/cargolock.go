@@ -60,8 +60,7 @@ func parseCargoLock(file string, data []byte) ([]crate, []cache.Problem) {
 			out = append(out, c)
 		}
 	}
-	r.twice(out)
-	return out, r.all()
+	return r.once(out), r.all()
 }
 
 // version refuses a format that is not known.
@@ -82,8 +81,9 @@ func (r *cargoReader) crate(t tomlTable) (c crate, ok bool) {
 	if c.name != "" && c.version != "" {
 		subject = fmt.Sprintf("%.80s@%.80s", c.name, c.version)
 	}
+	kind := cache.BadLock
 	complain := func(v tomlValue, format string, args ...any) {
-		r.problem(max(t.line, v.line), subject, fmt.Sprintf(format, args...))
+		r.record(kind, max(t.line, v.line), subject, fmt.Sprintf(format, args...))
 		ok = false
 	}
 	for _, key := range []string{"name", "version", "source", "checksum"} {
@@ -104,12 +104,13 @@ func (r *cargoReader) crate(t tomlTable) (c crate, ok bool) {
 	if !crateVersion.MatchString(c.version) {
 		complain(version, "version %.80q: not a version", c.version)
 	}
-	switch kind, _, _ := strings.Cut(c.source, "+"); kind {
+	switch origin, _, _ := strings.Cut(c.source, "+"); origin {
 	case "registry", "sparse":
 		if sum.text == "" {
 			sum = r.checksums["checksum "+c.name+" "+c.version+" ("+c.source+")"]
 		}
 		if sum.text == "" || sum.text == "<none>" {
+			kind = cache.NoSum
 			complain(sum, "no checksum")
 			break
 		}
@@ -127,9 +128,10 @@ func (r *cargoReader) crate(t tomlTable) (c crate, ok bool) {
 	return c, ok
 }
 
-// twice finds packages that are listed more than once.
-func (r *cargoReader) twice(crates []crate) {
+// once finds packages that are listed more than once, and leaves the first.
+func (r *cargoReader) once(crates []crate) []crate {
 	seen := map[[3]string]crate{}
+	var out []crate
 	for _, c := range crates {
 		key := [3]string{c.name, c.version, c.source}
 		if first, ok := seen[key]; ok {
@@ -137,5 +139,7 @@ func (r *cargoReader) twice(crates []crate) {
 			continue
 		}
 		seen[key] = c
+		out = append(out, c)
 	}
+	return out
 }

@@ -23,18 +23,21 @@ const checksumFile = ".cargo-checksum.json"
 // checksums are its content.
 type checksums struct {
 	Files   map[string]string `json:"files"`
-	Package string            `json:"package,omitempty"`
+	Package *string           `json:"package"` // nil for a crate from git
 }
 
 // Packaging implements Packager.
 func (cargo) Packaging() cache.Packaging {
-	return cache.Packaging{Skip: notVendored, Finish: writeChecksums, Check: checkVendored}
+	return cache.Packaging{Skip: notVendored, Pick: pickCrates, Finish: writeChecksums, Check: checkVendored}
 }
 
 // notVendored are the files that cargo vendor leaves out, wherever they are:
 // those of git, which would keep others from being checked in, and cargo's own
-// mark.
+// mark. A list of checksums that the crate brings along is not believed.
 func notVendored(name string) bool {
+	if name == checksumFile {
+		return true
+	}
 	for part := range strings.SplitSeq(name, "/") {
 		switch part {
 		case ".gitattributes", ".gitignore", ".git", ".cargo-ok":
@@ -45,7 +48,7 @@ func notVendored(name string) bool {
 }
 
 func writeChecksums(in cache.Input, files []cache.Unpacked) []cache.File {
-	sums := checksums{Files: map[string]string{}, Package: in.Sum.Hex()}
+	sums := checksums{Files: map[string]string{}, Package: packageSum(in)}
 	for _, f := range files {
 		sums.Files[f.Path] = f.Sum.Hex()
 	}
@@ -54,6 +57,16 @@ func writeChecksums(in cache.Input, files []cache.Unpacked) []cache.File {
 	enc.SetEscapeHTML(false)
 	enc.Encode(sums) // strings always encode
 	return []cache.File{{Path: checksumFile, Data: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}}
+}
+
+// packageSum is the sum of a crate's archive; nil for one from git, of which
+// there is none.
+func packageSum(in cache.Input) *string {
+	if in.Sum.Algorithm() == cache.Git {
+		return nil
+	}
+	sum := in.Sum.Hex()
+	return &sum
 }
 
 // checkVendored compares a vendored crate with the lockfile's sum and with its
@@ -67,8 +80,14 @@ func checkVendored(in cache.Input, dir fs.FS) error {
 	if json.Unmarshal(data, &sums) != nil {
 		return fmt.Errorf("%s: not of the form that cargo vendor writes", checksumFile)
 	}
-	if got := sums.Package; got != in.Sum.Hex() {
-		return fmt.Errorf("%s: of a crate with the sha256 %.64q, want %s", checksumFile, got, in.Sum.Hex())
+	switch got, want := sums.Package, packageSum(in); {
+	case want == nil && got != nil:
+		return fmt.Errorf("%s: of a crate of a registry, want one from git", checksumFile)
+	case want != nil && (got == nil || *got != *want):
+		if got == nil {
+			got = new(string)
+		}
+		return fmt.Errorf("%s: of a crate with the sha256 %.64q, want %s", checksumFile, *got, *want)
 	}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(sums.Files)) {

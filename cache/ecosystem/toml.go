@@ -33,6 +33,7 @@ func (r *lockReader) tables(data []byte) []tomlTable {
 		r.problem(line, "", cause)
 		return nil
 	}
+	data = withoutMark(data)
 	lines := newLineIndex(data)
 	var p unstable.Parser
 	p.Reset(data)
