@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/package-url/packageurl-go"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/hermetic-build/hermetic/cache"
@@ -119,8 +120,9 @@ func (r *artifactReader) artifact(n int, at *yaml.Node) {
 	}
 	in := cache.Input{Ecosystem: "generic", Kind: kindFile, Need: cache.Required, Origin: cache.Origin{File: r.file, Line: line}}
 	var file string
+	var coordinates *packageurl.PackageURL
 	if maven {
-		in.URL, file = r.maven(line, fields)
+		in.URL, file, coordinates = r.maven(line, fields)
 	} else {
 		in.URL, file = r.download(line, fields["download_url"])
 	}
@@ -148,6 +150,7 @@ func (r *artifactReader) artifact(n int, at *yaml.Node) {
 		return
 	}
 	r.urls[in.URL] = line
+	in.Component = fileComponent(in, coordinates)
 	r.inputs = append(r.inputs, in)
 }
 
@@ -230,7 +233,7 @@ func (r *artifactReader) target(line int, file string) string {
 // checksum reads "algorithm:hex".
 func (r *artifactReader) checksum(line int, n *yaml.Node) cache.Sum {
 	if n == nil {
-		r.problem(line, r.subject, "no checksum")
+		r.record(cache.NoSum, line, r.subject, "no checksum")
 		return cache.Sum{}
 	}
 	text, ok := r.text(n, "checksum")
@@ -327,20 +330,20 @@ var packaging = map[string]string{
 var mavenWord = regexp.MustCompile(`^[A-Za-z0-9_+~-][A-Za-z0-9._+~-]*$`)
 
 // maven reads an artifact of a Maven repository.
-func (r *artifactReader) maven(line int, fields map[string]*yaml.Node) (address, file string) {
+func (r *artifactReader) maven(line int, fields map[string]*yaml.Node) (address, file string, purl *packageurl.PackageURL) {
 	if fields["type"] == nil {
 		r.problem(line, r.subject, "attributes: only of type maven")
 	} else if kind, ok := r.text(fields["type"], "type"); ok && kind != "maven" {
 		r.problem(fields["type"].Line, r.subject, fmt.Sprintf("type: %.80q: want maven", kind))
-		return "", ""
+		return "", "", nil
 	}
 	if fields["attributes"] == nil {
 		r.problem(line, r.subject, "no attributes")
-		return "", ""
+		return "", "", nil
 	}
 	given := r.mapping(fields["attributes"], "attributes", "repository_url", "group_id", "artifact_id", "version", "type", "classifier")
 	if given == nil {
-		return "", ""
+		return "", "", nil
 	}
 	before := len(r.problems) + r.more
 	at := fields["attributes"].Line
@@ -357,16 +360,18 @@ func (r *artifactReader) maven(line int, fields map[string]*yaml.Node) (address,
 		r.coordinate(given["classifier"], "classifier", classifier)
 	}
 	if len(r.problems)+r.more > before {
-		return "", ""
+		return "", "", nil
 	}
 	base := r.url(given["repository_url"].Line, "attributes.repository_url", repository)
 	if base == nil {
-		return "", ""
+		return "", "", nil
 	}
 	if base.RawQuery != "" || base.Fragment != "" {
 		r.problem(given["repository_url"].Line, r.subject, "attributes.repository_url: a URL with more than a path")
-		return "", ""
+		return "", "", nil
 	}
+	purl = packageurl.NewPackageURL("maven", group, artifact, version,
+		qualifiers("type", extension, "classifier", classifier, "repository_url", withoutLogin(repository)), "")
 	if e, ok := packaging[extension]; ok {
 		extension = e
 	}
@@ -376,7 +381,7 @@ func (r *artifactReader) maven(line int, fields map[string]*yaml.Node) (address,
 	}
 	file += "." + extension
 	below := strings.ReplaceAll(group, ".", "/") + "/" + artifact + "/" + version + "/" + file
-	return strings.TrimSuffix(repository, "/") + "/" + below, file
+	return strings.TrimSuffix(repository, "/") + "/" + below, file, purl
 }
 
 // coordinate is v, a part of Maven coordinates, or a problem.

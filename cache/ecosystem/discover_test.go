@@ -148,7 +148,7 @@ func TestDiscoverErrors(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	if diff := cmp.Diff([]string{"cargo", "generic", "gomod"}, Types()); diff != "" {
+	if diff := cmp.Diff([]string{"cargo", "generic", "git-submodule", "gomod", "npm", "pip"}, Types()); diff != "" {
 		t.Error(diff)
 	}
 	if !slices.Contains(Commands("gomod"), "go") || Commands("cobol") != nil {
@@ -210,7 +210,7 @@ func TestExtras(t *testing.T) {
 		{Ecosystem: "gomod", Kind: "zip", Name: toolchainModule, Version: "v0.0.1-go1.26.1.linux-amd64"},
 		{Ecosystem: "cobol", Kind: "zip", Name: "x", Version: "v1.0.0"},
 	}
-	want := `example.com/!m/@v/list "v1.9.0\nv1.10.0\n"
+	want := `example.com/!m/@v/list "v1.9.0\nv1.9.1-0.20200102030405-0123456789ab\nv1.10.0\n"
 example.com/!m/@v/v1.10.0.info "{\"Version\":\"v1.10.0\"}"
 example.com/!m/@v/v1.10.0.ziphash "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 example.com/!m/@v/v1.9.0.info "{\"Version\":\"v1.9.0\"}"

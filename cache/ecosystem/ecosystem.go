@@ -24,6 +24,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -34,7 +35,8 @@ import (
 // An Ecosystem is what one package manager needs known about it. All methods
 // are pure. One that also makes up files is a Maker; one that makes up
 // variables, an Environment; one whose packages name their own lockfiles, a
-// Namer; one whose inputs are unpacked, a Packager.
+// Namer; one whose inputs are unpacked, a Packager; one of whose inputs more is
+// known once their files are, a Describer.
 type Ecosystem interface {
 	// Type is the package type of the prefetch input.
 	Type() string
@@ -80,15 +82,66 @@ type Namer interface {
 	Files(p cache.Package) []string
 }
 
+// A Pinner completes the options of a package by what only whoever makes a cache
+// can see, so that a build of it knows the same.
+type Pinner interface {
+	Pin(fsys fs.FS, p cache.Package) cache.Package
+}
+
+// A Coverer finds what the Alternatives of a cache lack, resolved against its
+// manifest, for the platforms that their plan was made for.
+type Coverer interface {
+	Uncovered(inputs []cache.Input) []cache.Problem
+}
+
+// A Recognizer tells by its content whether a file of one of its Markers' names
+// makes a package; without one the name will do.
+type Recognizer interface {
+	Recognizes(name string, data []byte) bool
+}
+
+// An Unasked has options of its own, in canonical form, for the packages that
+// Discover finds: those of a project that was never told what Hermeto's are.
+type Unasked interface {
+	UnaskedOptions() string
+}
+
 // Options are what a plan depends on besides the lockfiles.
 type Options struct {
 	// Platforms are those that build steps run on, "linux/amd64": they decide
 	// about inputs that differ by platform. Empty means none of these.
 	Platforms []string
+	// Repository is where the build context comes from, as a vcs_url of package
+	// URLs has it: "git+https://host/path@<commit>", without credentials. It is
+	// in the package URLs of local components. Empty where nobody knows.
+	Repository string
+	// Revisions are what is checked out, by directory: "." and submodules. What
+	// is in one is named by it rather than by Repository.
+	Revisions map[string]Revision
+	// Least leaves out what a lockfile lists and no build of the package reads,
+	// as Hermeto's prefetch does.
+	Least bool
+	// Registries are where packages come from whose lockfiles do not tell, and
+	// what package URLs need not name, by package type.
+	Registries map[string]Registry
+}
+
+// A Revision is a commit of a repository.
+type Revision struct {
+	Repository string // as in Options
+	Time       time.Time
+}
+
+// A Registry is what is set on the machine of whoever fetches.
+type Registry struct {
+	// URL is the place, without credentials; "" is the public one.
+	URL string
+	// Public is the one that everybody uses who says nothing.
+	Public string
 }
 
 // all is every ecosystem, sorted by type.
-var all = []Ecosystem{cargo{}, generic{}, gomod{}}
+var all = []Ecosystem{cargo{}, generic{}, gitSubmodule{}, gomod{}, npm{}, pip{}}
 
 // Types lists the package types that this version knows.
 func Types() []string {
@@ -122,10 +175,29 @@ func New(fsys fs.FS, pkgs []cache.Package, o Options) cache.Plan {
 			continue
 		}
 		e, _ := find(p.Type) // clean found it
-		plan.Add(e.Plan(fsys, clean, o))
+		if pinner, ok := e.(Pinner); ok {
+			clean = pinner.Pin(fsys, clean)
+		}
+		own := e.Plan(fsys, clean, o)
+		for i, c := range own.Components {
+			own.Components[i] = noted(c, p.Type)
+		}
+		plan.Add(owned(own, p.Type))
 		plan.Packages = append(plan.Packages, clean)
 	}
 	plan.Normalize()
+	return plan
+}
+
+// owned is a plan that says of variables and sections whose they are.
+func owned(plan cache.Plan, kind string) cache.Plan {
+	plan.Env = slices.Clone(plan.Env) // a package's own variable, maybe
+	for i := range plan.Env {
+		plan.Env[i].Ecosystem = kind
+	}
+	for i := range plan.Sections {
+		plan.Sections[i].Ecosystem = kind
+	}
 	return plan
 }
 
@@ -168,11 +240,23 @@ func Layout(inputs []cache.Input, config cache.File) cache.Layout {
 func Env(inputs []cache.Input) []cache.EnvVar {
 	var env []cache.EnvVar
 	for _, e := range all {
-		if e, ok := e.(Environment); ok {
-			env = append(env, e.Env(inputs)...)
+		if own, ok := e.(Environment); ok {
+			env = append(env, owned(cache.Plan{Env: own.Env(inputs)}, e.Type()).Env...)
 		}
 	}
 	return env
+}
+
+// Uncovered are the platforms of a build that the Alternatives among inputs,
+// which are resolved, do not serve.
+func Uncovered(inputs []cache.Input) []cache.Problem {
+	var ps []cache.Problem
+	for _, e := range all {
+		if c, ok := e.(Coverer); ok {
+			ps = append(ps, c.Uncovered(inputs)...)
+		}
+	}
+	return cache.SortProblems(ps)
 }
 
 // Commands are the programs of the ecosystem with this package type.
@@ -189,12 +273,19 @@ func Commands(kind string) []string {
 func Owner(file string) string {
 	for _, e := range all {
 		for _, p := range e.Patterns() {
-			if file == p || strings.HasSuffix(file, "/"+p) {
+			match, _ := path.Match(p, lastElements(file, strings.Count(p, "/")+1))
+			if match { // of patterns that are constants
 				return e.Type()
 			}
 		}
 	}
 	return ""
+}
+
+// lastElements are the last n elements of a path.
+func lastElements(name string, n int) string {
+	parts := strings.Split(name, "/")
+	return strings.Join(parts[max(0, len(parts)-n):], "/")
 }
 
 // Patterns are the files of a build context that plans and Discover may read,
@@ -207,20 +298,15 @@ func Patterns(pkgs ...cache.Package) []string {
 			out = append(out, "**/"+p)
 		}
 	}
-	for _, p := range pkgs {
-		clean, errs := clean(p)
-		if e, _ := find(p.Type); len(errs) == 0 {
-			if n, ok := e.(Namer); ok {
-				for _, name := range n.Files(clean) {
-					out = append(out, patternEscape.Replace(name))
-				}
-			}
-		}
+	for _, name := range named(pkgs) {
+		out = append(out, PatternOf(name))
 	}
 	return out
 }
 
-// patternEscape makes a pattern of a file name.
+// PatternOf is the pattern of .dockerignore that matches a name alone.
+func PatternOf(name string) string { return patternEscape.Replace(name) }
+
 var patternEscape = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, "!", `\!`)
 
 // IgnoreFile is the file whose patterns Discover honours.
@@ -234,10 +320,48 @@ func skipped(name string) bool {
 }
 
 // SkippedPatterns are the directories that neither Discover nor a plan enters,
-// in the pattern language of .dockerignore. Plans read in vendor directories,
-// and in others that Discover skips: a module may be replaced by one in testdata.
-func SkippedPatterns() []string {
-	return []string{"**/node_modules", "**/.git"}
+// in the pattern language of .dockerignore, but for the files that packages
+// name. Plans read in vendor directories, and in others that Discover skips: a
+// module may be replaced by one in testdata.
+func SkippedPatterns(pkgs ...cache.Package) []string {
+	out := []string{"**/node_modules", "**/.git"}
+	for _, name := range named(pkgs) {
+		if strings.Contains("/"+name, "/.git/") {
+			out = append(out, "!"+PatternOf(name))
+		}
+	}
+	return out
+}
+
+// named are the files that packages name by their options.
+func named(pkgs []cache.Package) []string {
+	var out []string
+	for _, p := range pkgs {
+		clean, errs := clean(p)
+		e, _ := find(p.Type)
+		if n, ok := e.(Namer); ok && len(errs) == 0 {
+			out = append(out, n.Files(clean)...)
+		}
+	}
+	return out
+}
+
+// Pinned are packages, completed by the options of those that a cache was made
+// from, where an input leaves them to whoever makes it.
+func Pinned(pkgs, made []cache.Package) []cache.Package {
+	out := slices.Clone(pkgs)
+	for i, p := range out {
+		e, _ := find(p.Type)
+		if _, ok := e.(Pinner); !ok || p.Options != "" {
+			continue
+		}
+		for _, m := range made {
+			if m.Type == p.Type && m.Path == p.Path {
+				out[i] = m
+			}
+		}
+	}
+	return out
 }
 
 // Discover finds the packages of a build context that gives no prefetch input:
@@ -262,13 +386,28 @@ func Discover(fsys fs.FS) ([]cache.Package, error) {
 			return nil
 		}
 		for _, e := range all {
-			if slices.Contains(e.Markers(), d.Name()) && !ignored(name) {
-				pkgs = append(pkgs, cache.Package{Type: e.Type(), Path: path.Dir(name)})
+			if slices.Contains(e.Markers(), d.Name()) && !ignored(name) && recognized(fsys, e, name) {
+				p := cache.Package{Type: e.Type(), Path: path.Dir(name)}
+				if u, ok := e.(Unasked); ok {
+					p.Options = u.UnaskedOptions()
+				}
+				pkgs = append(pkgs, p)
 			}
 		}
 		return nil
 	})
 	return sortPackages(pkgs), err
+}
+
+// recognized asks e about a file that bears the name of a marker. One that
+// cannot be read is recognized: its plan says why.
+func recognized(fsys fs.FS, e Ecosystem, name string) bool {
+	r, ok := e.(Recognizer)
+	if !ok {
+		return true
+	}
+	data, cause := readLock(fsys, name, maxRequirements)
+	return cause != "" || r.Recognizes(path.Base(name), data)
 }
 
 // ignore reads .dockerignore into a function.

@@ -156,3 +156,100 @@ func FuzzPlan(f *testing.F) {
 		}
 	})
 }
+
+// checkPip holds a plan of Python packages to what the layout and the fetcher
+// rely on.
+func checkPip(t *testing.T, plan cache.Plan) {
+	t.Helper()
+	for i, in := range plan.Inputs {
+		alternative := in.Need == cache.Alternative
+		if in.Ecosystem != "pip" || in.Sum.IsZero() || in.Name == "" || in.Origin.File == "" || alternative != (in.Path == "") || alternative != (in.Wants != "") {
+			t.Fatalf("%+v", in)
+		}
+		if !alternative && (strings.ContainsAny(in.Path, "/\\\x00") || !filepath.IsLocal(in.Path) || in.Path == ".") {
+			t.Fatalf("path %q", in.Path)
+		}
+		schemes := []string{"http", "https"}
+		if in.Kind == KindGit {
+			schemes = gitSchemes
+		}
+		u, err := url.Parse(in.URL)
+		if err != nil || u.User != nil && u.Scheme != "ssh" || in.URL == "" && !alternative || in.URL != "" && (u.Host == "" && u.Scheme != "file" || !slices.Contains(schemes, u.Scheme)) {
+			t.Fatalf("URL %q", in.URL)
+		}
+		if i > 0 && plan.Inputs[i-1].ID().Compare(in.ID()) >= 0 {
+			t.Fatalf("%s after %s", in.Subject(), plan.Inputs[i-1].Subject())
+		}
+	}
+	for _, p := range append(plan.Problems, plan.Warnings...) {
+		checkProblem(t, p)
+	}
+}
+
+func FuzzRequirements(f *testing.F) {
+	sum := "--hash=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	f.Add("-i https://${A}:${B}@example.com/simple\n-c c.txt\nA.b[c]==1.0 ; python_version >= '3' \\\n  "+sum+"\nd @ https://example.com/d.tar.gz "+sum+"\n", "a-b==1.0\n")
+	f.Add("e\n-r requirements.txt\nhttps://example.com/f-1.0-py3-none-any.whl#sha256=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "e===1 "+sum)
+	f.Fuzz(func(t *testing.T, text, other string) {
+		fsys := fstest.MapFS{"requirements.txt": {Data: []byte(text)}, "c.txt": {Data: []byte(other)}}
+		pkgs := []cache.Package{{Type: "pip", Path: "."}}
+		plan := New(fsys, pkgs, Options{Platforms: []string{"linux/amd64"}})
+		checkPip(t, plan)
+		if again := New(fsys, pkgs, Options{Platforms: []string{"linux/amd64"}}); dump(again) != dump(plan) {
+			t.Fatalf("%s\nthen\n%s", dump(plan), dump(again))
+		}
+	})
+}
+
+func FuzzPythonLocks(f *testing.F) {
+	sum := "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	f.Add([]byte("version = 1\n[[package]]\nname = \"a\"\nversion = \"1.0\"\nsource = { registry = \"x\" }\ndependencies = [{ name = \"a\", extra = [\"b\"], marker = \"os_name == 'x'\" }]\nsdist = { url = \"https://example.com/a-1.0.tar.gz\", hash = \"sha256:" + sum + "\" }\n[package.optional-dependencies]\nb = [{ name = \"a\" }]\n"))
+	f.Add([]byte("lock-version = \"1.0\"\n[[packages]]\nname = \"a\"\nversion = \"1.0\"\nmarker = \"'x' in extras\"\nwheels = [{ url = \"https://example.com/a-1.0-py3-none-any.whl\", hashes = { sha256 = \"" + sum + "\" } }]\n[packages.sdist.hashes]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, name := range []string{"uv.lock", "pylock.toml"} {
+			fsys := fstest.MapFS{name: {Data: data}}
+			pkgs := []cache.Package{{Type: "pip", Path: ".", Options: `{"binary":{}}`}}
+			plan := New(fsys, pkgs, Options{})
+			checkPip(t, plan)
+			if again := New(fsys, pkgs, Options{}); dump(again) != dump(plan) {
+				t.Fatalf("%s\nthen\n%s", dump(plan), dump(again))
+			}
+		}
+	})
+}
+
+func FuzzMarker(f *testing.F) {
+	f.Add(`python_version >= "3.8" and (sys_platform == 'linux' or "x" not in extra)`)
+	env := pipWants{Binary: &pipBinary{PyVersion: 312}, Platforms: []string{"linux/amd64"}}.markerEnvs()
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := parseMarker(text)
+		if (m == nil) == (err == nil) {
+			t.Fatalf("%v, %v", m, err)
+		}
+		if m == nil {
+			return
+		}
+		nothing := m.on(markerEnv{})
+		if got := m.on(env[0]); nothing != maybe && got != nothing {
+			t.Fatalf("%d where nothing is known, %d where all is", nothing, got)
+		}
+	})
+}
+
+func FuzzPyFile(f *testing.F) {
+	f.Add("num_py-1.0-1-cp312-abi3-manylinux_2_17_x86_64.whl", "a-1.0.tar.gz")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		for _, wants := range []string{"", "{}", `{"binary":{"py_version":312}}`, pipWants{Binary: &pipBinary{Platform: ".*"}}.String()} {
+			take, lacking := ParsePipWants(wants).Choose("a", []PipFile{{Name: a}, {Name: b, Yanked: true}})
+			for _, i := range take {
+				name := []string{a, b}[i]
+				if !IsPipFile(name) || !filepath.IsLocal(name) || strings.ContainsAny(name, "/\\\x00") {
+					t.Fatalf("takes %q", name)
+				}
+			}
+			if wants != "" && len(take) == 0 && len(lacking) == 0 {
+				t.Fatal("nothing is taken, and nothing lacks")
+			}
+		}
+	})
+}

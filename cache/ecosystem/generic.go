@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/package-url/packageurl-go"
+
 	"github.com/hermetic-build/hermetic/cache"
 )
 
@@ -71,7 +73,7 @@ func (g generic) Plan(fsys fs.FS, p cache.Package, _ Options) cache.Plan {
 	name := g.lockfile(p)
 	data, cause := readLock(fsys, name, maxArtifacts)
 	if cause != "" {
-		return cache.Plan{Problems: []cache.Problem{{Kind: cache.BadLock, Origin: cache.Origin{File: name}, Cause: cause}}}
+		return cache.Plan{Problems: []cache.Problem{unread(fsys, name, cause)}}
 	}
 	inputs, r := parseArtifacts(name, data)
 	return cache.Plan{
@@ -80,4 +82,20 @@ func (g generic) Plan(fsys fs.FS, p cache.Package, _ Options) cache.Plan {
 		Problems: r.all(),
 		Warnings: r.warnings,
 	}
+}
+
+// fileComponent is the component that an artifact is; coordinates are those of
+// Maven, nil for a plain file.
+func fileComponent(in cache.Input, coordinates *packageurl.PackageURL) *cache.Component {
+	sum := string(in.Sum.Algorithm()) + ":" + in.Sum.Hex()
+	address := withoutLogin(in.URL)
+	if coordinates == nil {
+		p := packageurl.NewPackageURL("generic", "", in.Path, "", qualifiers("checksum", sum, "download_url", address), "")
+		return &cache.Component{Type: "file", Name: in.Path, PURL: p.ToString(), URL: address}
+	}
+	q := append(coordinates.Qualifiers, packageurl.Qualifier{Key: "checksum", Value: sum})
+	coordinates.Qualifiers = packageurl.QualifiersFromMap(q.Map())
+	c := library(coordinates.Name, *coordinates)
+	c.URL = address
+	return c
 }

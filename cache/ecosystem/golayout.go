@@ -23,7 +23,9 @@ func downloadPath(name, version, suffix string) string {
 }
 
 // Extras are what the go command expects beside zips and go.mod files: the
-// sum of each zip, the version records, the list of versions.
+// sum of each zip, the version records, the list of versions. A list has
+// pseudo-versions, as in a cache that the go command made, which passes over
+// them when it reads one.
 func (gomod) Extras(inputs []cache.Input) []cache.File {
 	var files []cache.File
 	seen := map[module.Version]bool{}
@@ -38,9 +40,7 @@ func (gomod) Extras(inputs []cache.Input) []cache.File {
 		}
 		seen[mv] = true
 		files = append(files, cache.File{Path: downloadPath(in.Name, in.Version, ".info"), Data: info(in.Version)})
-		if !module.IsPseudoVersion(in.Version) {
-			lists[in.Name] = append(lists[in.Name], in.Version)
-		}
+		lists[in.Name] = append(lists[in.Name], in.Version)
 	}
 	for name, versions := range lists {
 		semver.Sort(versions)

@@ -53,8 +53,8 @@ var goEnv = []cache.EnvVar{
 
 // goPlan gathers the plan of one package.
 type goPlan struct {
-	fsys      fs.FS
-	platforms []string
+	fsys    fs.FS
+	options Options
 	cache.Plan
 }
 
@@ -63,7 +63,7 @@ func (gomod) Options(keys map[string]json.RawMessage) (any, []error) {
 }
 
 func (gomod) Plan(fsys fs.FS, pkg cache.Package, o Options) cache.Plan {
-	p := &goPlan{fsys: fsys, platforms: o.Platforms}
+	p := &goPlan{fsys: fsys, options: o}
 	main, ok := p.readMod(pkg.Path)
 	if !ok {
 		return p.Plan
@@ -93,7 +93,7 @@ func (p *goPlan) readMod(dir string) (goModule, bool) {
 	name := path.Join(dir, "go.mod")
 	data, err := readGo(p.fsys, name, maxGoMod)
 	if err != nil {
-		p.problem(cache.BadLock, cache.Origin{File: name}, readCause(err))
+		p.problem(absence(err), cache.Origin{File: name}, readCause(err))
 		return goModule{}, false
 	}
 	f, err := modfile.Parse(name, data, nil)
@@ -164,11 +164,12 @@ func (p *goPlan) readWork(main goModule) (*modfile.WorkFile, string) {
 // single plans a module on its own.
 func (p *goPlan) single(m goModule) {
 	set := newGoSet(goSet{dir: m.dir, name: path.Join(m.dir, "go.mod"), mods: []goModule{m}})
+	p.describe(set)
 	if p.vendored(set) {
 		return
 	}
 	p.localReplaces(set)
-	if sum := path.Join(m.dir, "go.sum"); !p.readSum(sum, set.required()) {
+	if sum := path.Join(m.dir, "go.sum"); !p.readSum(sum, set) {
 		p.missingSum(set, "go.sum")
 	}
 }
@@ -187,13 +188,14 @@ func (p *goPlan) workspace(work *modfile.WorkFile, dir string) {
 		}
 	}
 	set = newGoSet(set)
+	p.describe(set)
 	if p.vendored(set) {
 		return
 	}
 	p.localReplaces(set)
-	found := p.readSum(path.Join(dir, "go.work.sum"), set.required())
+	found := p.readSum(path.Join(dir, "go.work.sum"), set)
 	for _, m := range set.mods {
-		found = p.readSum(path.Join(m.dir, "go.sum"), set.required()) || found
+		found = p.readSum(path.Join(m.dir, "go.sum"), set) || found
 	}
 	if !found {
 		p.missingSum(set, "go.sum or go.work.sum")
@@ -208,7 +210,7 @@ func (p *goPlan) missingSum(set goSet, names string) {
 			if set.own[r.Mod.Path] || isDir(set.replacement(r.Mod)) {
 				continue
 			}
-			p.problem(cache.BadLock, cache.Origin{File: path.Join(m.dir, "go.mod"), Line: r.Syntax.Start.Line},
+			p.problem(cache.NoSum, cache.Origin{File: path.Join(m.dir, "go.mod"), Line: r.Syntax.Start.Line},
 				r.Mod.String(), "required, and there is no "+names+" that says what it is")
 		}
 	}
@@ -244,7 +246,8 @@ func (p *goPlan) localReplaces(set goSet) {
 }
 
 // readSum reads a go.sum or go.work.sum; false means that there is none.
-func (p *goPlan) readSum(name string, required map[module.Version]bool) bool {
+func (p *goPlan) readSum(name string, set goSet) bool {
+	required := set.required()
 	data, err := readGo(p.fsys, name, maxGoSum)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
@@ -258,8 +261,13 @@ func (p *goPlan) readSum(name string, required map[module.Version]bool) bool {
 		switch {
 		case in.Name == toolchainModule && !p.runs(in.Version):
 			continue
+		case in.Kind == kindZip && p.options.Least && set.knowsAll() && !required[module.Version{Path: in.Name, Version: in.Version}]:
+			continue
 		case in.Kind == kindZip && required[module.Version{Path: in.Name, Version: in.Version}]:
 			in.Need = cache.Required
+		}
+		if in.Kind == kindZip {
+			in.Component = goComponent(set.called(in.Name, in.Version), module.Version{Path: in.Name, Version: in.Version})
 		}
 		p.Inputs = append(p.Inputs, in)
 	}

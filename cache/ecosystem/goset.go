@@ -129,7 +129,7 @@ func (s goSet) mayRequire(mod module.Version) bool {
 // it may select newer versions than its modules name.
 func (s goSet) required() map[module.Version]bool {
 	out := map[module.Version]bool{}
-	if s.work != nil || !s.complete {
+	if !s.knowsAll() {
 		return out
 	}
 	for mod := range s.requires {
@@ -143,3 +143,6 @@ func (s goSet) required() map[module.Version]bool {
 	}
 	return out
 }
+
+// knowsAll tells whether the modules of required are all that builds read.
+func (s goSet) knowsAll() bool { return s.work == nil && s.complete }

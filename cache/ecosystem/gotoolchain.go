@@ -31,7 +31,7 @@ func (p *goPlan) toolchain(main goModule, work *modfile.WorkFile) {
 	if version == "" || isLanguage(version) || !newerGo(version, "go1.20.99") {
 		return // before 1.21 there were no toolchain modules
 	}
-	for _, platform := range p.platforms {
+	for _, platform := range p.options.Platforms {
 		v := "v0.0.1-" + version + "." + goPlatform(platform)
 		if module.Check(toolchainModule, v) != nil || p.lists(toolchainModule, v) {
 			continue
@@ -39,14 +39,15 @@ func (p *goPlan) toolchain(main goModule, work *modfile.WorkFile) {
 		p.Inputs = append(p.Inputs, cache.Input{
 			Ecosystem: "gomod", Kind: kindZip, Name: toolchainModule, Version: v,
 			Path: downloadPath(toolchainModule, v, ".zip"), Need: cache.Optional,
-			Origin: cache.Origin{File: name, Line: line},
+			Origin:    cache.Origin{File: name, Line: line},
+			Component: goComponent(toolchainModule, module.Version{Path: toolchainModule, Version: v}),
 		})
 	}
 }
 
 // runs tells whether build steps can run a version of the toolchain module.
 func (p *goPlan) runs(version string) bool {
-	return slices.ContainsFunc(p.platforms, func(platform string) bool {
+	return slices.ContainsFunc(p.options.Platforms, func(platform string) bool {
 		return strings.HasSuffix(version, "."+goPlatform(platform))
 	})
 }

@@ -82,7 +82,7 @@ func TestEnvOfToolchain(t *testing.T) {
 		want   []cache.EnvVar
 	}{
 		{nil, nil}, {[]cache.Input{other, foreign}, nil},
-		{[]cache.Input{other, tool, tool}, []cache.EnvVar{{Name: "GOTOOLCHAIN", Value: "auto"}}},
+		{[]cache.Input{other, tool, tool}, []cache.EnvVar{{Name: "GOTOOLCHAIN", Value: "auto", Ecosystem: "gomod"}}},
 	} {
 		if diff := cmp.Diff(tt.want, Env(tt.inputs)); diff != "" {
 			t.Errorf("%v: %s", tt.inputs, diff)

@@ -52,8 +52,11 @@ func (l vendorList) find(m module.Version) vendorModule {
 func (p *goPlan) vendored(set goSet) bool {
 	name := path.Join(set.dir, "vendor", "modules.txt")
 	data, err := readGo(p.fsys, name, maxGoSum)
-	if errors.Is(err, fs.ErrNotExist) || !set.vendors() {
+	if !set.vendors() {
 		return false
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return p.emptyVendor(set)
 	}
 	if err != nil {
 		p.problem(cache.BadVendor, cache.Origin{File: name}, readCause(err))
@@ -65,6 +68,20 @@ func (p *goPlan) vendored(set goSet) bool {
 	}
 	p.checkRequired(list, set)
 	p.checkReplaced(list, set)
+	p.vendoredModules(list)
+	return true
+}
+
+// emptyVendor tells whether there is a vendor directory that nothing says the
+// content of: the go command would look into it and find nothing. Of a build
+// context that was filtered, such directories are not seen.
+func (p *goPlan) emptyVendor(set goSet) bool {
+	name := path.Join(set.dir, "vendor")
+	info, err := fs.Stat(p.fsys, name)
+	if err != nil || !info.IsDir() || set.work != nil || len(set.mods[0].file.Require) == 0 {
+		return false
+	}
+	p.problem(cache.BadVendor, cache.Origin{File: name}, "a vendor directory without modules.txt")
 	return true
 }
 

@@ -43,6 +43,20 @@ func readLock(fsys fs.FS, name string, limit int64) (data []byte, cause string) 
 	return data, ""
 }
 
+// absence is the kind of problem that a lockfile is which cannot be read.
+func absence(err error) cache.ProblemKind {
+	if errors.Is(err, fs.ErrNotExist) {
+		return cache.NoLock
+	}
+	return cache.BadLock
+}
+
+// unread is the problem of a lockfile that readLock could not read.
+func unread(fsys fs.FS, name, cause string) cache.Problem {
+	_, err := fs.Stat(fsys, name)
+	return cache.Problem{Kind: absence(err), Origin: cache.Origin{File: name}, Cause: cause}
+}
+
 func tooLarge(limit int64) string { return fmt.Sprintf("larger than %d MB", limit>>20) }
 
 // A lockReader gathers what is wrong with one lockfile.
@@ -55,11 +69,16 @@ type lockReader struct {
 
 // problem records what is wrong at a line; subject may be "".
 func (r *lockReader) problem(line int, subject, cause string) {
+	r.record(cache.BadLock, line, subject, cause)
+}
+
+// record is problem for one of another kind.
+func (r *lockReader) record(kind cache.ProblemKind, line int, subject, cause string) {
 	if len(r.problems) >= maxProblems {
 		r.more++
 		return
 	}
-	r.problems = append(r.problems, cache.Problem{Kind: cache.BadLock, Origin: cache.Origin{File: r.file, Line: line}, Subject: subject, Cause: cause})
+	r.problems = append(r.problems, cache.Problem{Kind: kind, Origin: cache.Origin{File: r.file, Line: line}, Subject: subject, Cause: cause})
 }
 
 // warn records what is accepted at a line, and should be mended.
@@ -147,6 +166,10 @@ func notText(data []byte) (line int, cause string) {
 	}
 	return bytes.Count(data[:at], []byte("\n")) + 1, fmt.Sprintf("a control character, U+%04X", data[at])
 }
+
+// withoutMark is a text without the byte order mark that editors of Windows put
+// before it, which cargo, uv, pip and npm read over.
+func withoutMark(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }
 
 // errSpent ends the reading of a tree whose aliases multiply.
 var errSpent = errors.New("aliases repeat more than the file holds")

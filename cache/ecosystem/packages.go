@@ -201,7 +201,7 @@ func wanted(into any) string {
 		return "a string"
 	case *bool:
 		return "true or false"
-	case *[]string:
+	case *[]string, **[]string:
 		return "a list of strings"
 	}
 	return "of the form that Hermeto takes"

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -121,7 +122,7 @@ func dump(p cache.Plan) string {
 		fmt.Fprintf(&b, "lock %s %.8s…\n", l.File, l.Sum.Hex())
 	}
 	for _, in := range p.Inputs {
-		need := []string{cache.Listed: "listed", cache.Required: "required", cache.Optional: "optional"}[in.Need]
+		need := []string{cache.Listed: "listed", cache.Required: "required", cache.Optional: "optional", cache.Alternative: "alternative"}[in.Need]
 		fmt.Fprintf(&b, "%s %s %s: %s@%s %.10s\n\t%s\n", need, in.Kind, in.Origin, in.Name, in.Version, in.Sum, in.Path)
 		if in.URL != "" {
 			fmt.Fprintf(&b, "\tfrom %s\n", in.URL)
@@ -143,7 +144,7 @@ func dump(p cache.Plan) string {
 	if len(env) > 0 {
 		fmt.Fprintln(&b, "env", strings.Join(env, " "))
 	}
-	kinds := []string{cache.Missing: "Missing", cache.Corrupt: "Corrupt", cache.Stale: "Stale", cache.BadLock: "BadLock", cache.BadVendor: "BadVendor", cache.Outside: "Outside", cache.Weak: "Weak"}
+	kinds := []string{cache.Missing: "Missing", cache.Corrupt: "Corrupt", cache.Stale: "Stale", cache.BadLock: "BadLock", cache.NoLock: "NoLock", cache.NoSum: "NoSum", cache.Unpinned: "Unpinned", cache.Unsupported: "Unsupported", cache.BadVendor: "BadVendor", cache.Outside: "Outside", cache.Weak: "Weak", cache.Uncovered: "Uncovered"}
 	for _, pr := range slices.Concat(p.Problems, p.Warnings) {
 		fmt.Fprintf(&b, "%s %s\n", kinds[pr.Kind], pr)
 	}
@@ -181,7 +182,7 @@ BadLock {"type":"gomod","path":".","x":1}: key "x": not one of type, path
 BadLock {"type":"gomod","path":"../x"}: path "../x": not a path inside the build context
 BadLock {"type":"gomod","path":"/etc"}: path "/etc": not a path inside the build context
 BadLock {"type":"gomod","path":"a/../../x"}: path "a/../../x": not a path inside the build context
-BadLock gone/go.mod: no such file in the build context
+NoLock gone/go.mod: no such file in the build context
 `
 	if diff := cmp.Diff(want, dump(plan)); diff != "" {
 		t.Error(diff)
@@ -237,6 +238,31 @@ func TestUnreadableLockfiles(t *testing.T) {
 		plan := New(fsys, pkgs, Options{})
 		if len(plan.Problems) != 1 || plan.Problems[0].String() != name+": permission denied" {
 			t.Errorf("%s: %v", name, plan.Problems)
+		}
+	}
+}
+
+// TestByteOrderMark: a mark that editors put before a text changes nothing but
+// the digest of the file, as the package managers read over it.
+func TestByteOrderMark(t *testing.T) {
+	const mark = "\ufeff"
+	var plans []*archive
+	for _, kind := range []string{"cargo", "generic", "npm", "pip"} {
+		plans = append(plans, archives(t, "plan-"+kind+"*.txtar")...)
+	}
+	digest := regexp.MustCompile(`(?m)^lock (\S+) .*$`)
+	for _, a := range plans {
+		plain := New(a.fsys, a.packages(t), Options{})
+		for _, f := range a.fsys {
+			f.Data = append([]byte(mark), f.Data...)
+		}
+		marked := New(a.fsys, a.packages(t), Options{})
+		for i := range marked.Project {
+			marked.Project[i].Template = strings.TrimPrefix(marked.Project[i].Template, mark)
+		}
+		want, got := digest.ReplaceAllString(dump(plain), "lock $1"), digest.ReplaceAllString(dump(marked), "lock $1")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", a.name, diff)
 		}
 	}
 }
