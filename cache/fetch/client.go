@@ -41,6 +41,8 @@ type transfer struct {
 	limit    int64                   // bytes; more is an error
 	progress func(done, total int64) // total is -1 while unknown
 	auth     credentials             // nil for none
+	accept   string                  // the header of that name; "" for none
+	landed   func(u *url.URL)        // told where redirects led; may be nil
 }
 
 // credentials are what a request carries to the host of its URL, and to no
@@ -79,11 +81,13 @@ func newClient(r *run) (*client, error) {
 		ReadBufferSize:         64 << 10,
 		MaxResponseHeaderBytes: 256 << 10,
 	}
+	tries := defaultPatience
+	tries.tries = cmp.Or(r.opts.Tries, tries.tries)
 	return &client{
 		http:     &http.Client{Transport: transport, CheckRedirect: checkRedirect},
 		request:  cmp.Or(r.opts.RequestTimeout, 10*time.Minute),
 		stall:    cmp.Or(r.opts.StallTimeout, time.Minute),
-		patience: defaultPatience,
+		patience: tries,
 		hosts:    map[string]*host{},
 	}, nil
 }
@@ -129,7 +133,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	req.Header.Del("Referer") // a signed URL is a credential
 	if req.URL.Host != via[0].URL.Host {
 		for name := range req.Header { // any of them may be a credential
-			if name != "User-Agent" {
+			if name != "User-Agent" && name != "Accept" {
 				req.Header.Del(name)
 			}
 		}
@@ -213,6 +217,9 @@ func (c *client) try(ctx context.Context, t transfer, dst sink) error {
 		return statusError(t.url, resp)
 	}
 	c.host(t.url.Host).answered()
+	if t.landed != nil {
+		t.landed(resp.Request.URL)
+	}
 	if resp.ContentLength > t.limit {
 		return &transferError{url: redacted(t.url), text: tooLarge(t.limit)}
 	}
@@ -230,6 +237,9 @@ func (t transfer) request(ctx context.Context) (*http.Request, error) {
 		return nil, &transferError{url: redacted(t.url), text: "not a URL that can be asked"}
 	}
 	req.Header.Set("User-Agent", "hermetic")
+	if t.accept != "" {
+		req.Header.Set("Accept", t.accept)
+	}
 	switch {
 	case !cache.Private(t.url):
 	case t.url.User != nil:

@@ -22,6 +22,14 @@
 //	sumdb/<name>/sums/<module>@<version>       "h1:…", verified
 //	sumdb/<name>/sums/<module>@<version>.mod   "h1mod:…", verified
 //
+// Of a Python package in a requirements file, the lockfile has checksums alone.
+// The index of --mirror, of the file itself, or of pip's own settings (variables
+// and pip.conf, else DefaultPipIndex) tells which files they are of, and the
+// package ecosystem which of these are wanted. What the index said is kept:
+//
+//	pip/<hex>   JSON, a list of {"sum", "file", "yanked"}; hex is the sha256 of
+//	            name, version and all checksums that the lockfile accepts
+//
 // Files of which the lockfile gives URL and sum need no more than the type
 // files, with a fileSource for what sets a package type apart. What a lockfile
 // wants sent with a request is a template; variables of the environment fill it
@@ -30,6 +38,14 @@
 // Crates come from registries with a sparse index, which the lockfile and the
 // project's configuration of cargo name; that of cargo itself is what the
 // user's configuration says, else DefaultCratesIndex.
+//
+// Commits of git repositories are fetched for all package types alike, by
+// git's own protocols and without its programs: one commit where the server
+// gives it by its id, branches and tags where not. Submodules come with it. The
+// user's settings of git count where they say url.<base>.insteadOf, and so do
+// .netrc and .git-credentials; ssh shows the keys
+// of an agent and those of ~/.ssh that need no passphrase, to servers that known_hosts has. What is stored
+// is an archive (cache.GitWriter) that the commit's id verifies.
 //
 // One more package manager is one more entry of backends.
 //

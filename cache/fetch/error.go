@@ -146,6 +146,9 @@ func problemKind(err error) cache.ProblemKind {
 	if _, wrong := errors.AsType[*contentError](err); wrong {
 		return cache.Corrupt
 	}
+	if _, absent := errors.AsType[*absentError](err); absent {
+		return cache.Uncovered
+	}
 	return cache.Missing
 }
 
@@ -163,6 +166,8 @@ func (e *Error) hint(err error) {
 				e.Hints = append(e.Hints, t.hint)
 			}
 		}
+	} else if t, ok := errors.AsType[*transferError](err); ok && t.hint != "" {
+		e.Hints = append(e.Hints, t.hint)
 	}
 	if auth, ok := errors.AsType[*authError](err); ok {
 		e.Hints = append(e.Hints, auth.hint)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/cache/ecosystem"
 )
 
 // Options say where to ask and how long. The zero Options are those of the go
@@ -45,20 +46,42 @@ type Options struct {
 	// takes no more than GOMAXPROCS at a time.
 	Parallel int
 
+	// Tries is how often a file is asked for before a failure that may pass is
+	// believed; 0 means 5.
+	Tries int
+
 	// RequestTimeout bounds one try at one file, StallTimeout the time in which
 	// no byte of it arrives, TotalTimeout the whole call. 0 means 10 minutes,
 	// 1 minute and 1 hour.
 	RequestTimeout, StallTimeout, TotalTimeout time.Duration
 
+	// Crates is what becomes of the crates that source distributions of Python
+	// packages are built with.
+	Crates Crates
+
 	// Progress is told what happens; nil means nobody.
 	Progress Progress
 }
 
+// Crates says what becomes of crates that lockfiles inside of source distributions
+// name.
+type Crates int
+
+const (
+	// CratesLocked are fetched; a Note names distributions without a lockfile.
+	CratesLocked Crates = iota
+	// CratesRequired are fetched, and one without a lockfile is a problem.
+	CratesRequired
+	// CratesIgnored are left out.
+	CratesIgnored
+)
+
 // Progress sees a call of All at work. Methods are called from several
 // goroutines at once, and must be quick.
 type Progress interface {
-	// Begin comes once, when the store has been asked: what has to be fetched,
-	// and what is there already.
+	// Begin comes when the store has been asked: what has to be fetched, and what
+	// is there already. It comes once more where something that was fetched has a
+	// lockfile in it, with what only that asks for.
 	Begin(missing, held []cache.Input)
 	// Start, Advance and Finish follow an input of missing. done is in bytes
 	// and starts again when a transfer does; total is -1 while unknown.
@@ -95,9 +118,41 @@ func All(ctx context.Context, s *cache.Store, plan cache.Plan, o Options) (*cach
 	defer cancel()
 
 	plan = normalized(plan)
+	m, err := r.all(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	derived, err := r.derive(ctx, plan, m)
+	if err != nil {
+		return nil, err
+	}
+	if len(derived) == 0 {
+		return m, nil
+	}
+	m.Derived = derived
+	more := ecosystem.Complete(plan, m)
+	if ps := more.Problems[:len(more.Problems):len(more.Problems)]; len(ps) > len(plan.Problems) {
+		return nil, &Error{Problems: ps}
+	}
+	if m, err = r.all(ctx, more); err == nil {
+		m.Derived = more.Derived
+	}
+	return m, err
+}
+
+// all makes the store hold the inputs of a plan. What an earlier call has settled
+// stays so.
+func (r *run) all(ctx context.Context, plan cache.Plan) (*cache.Manifest, error) {
+	settled := map[cache.ID]*item{}
+	for _, it := range r.items {
+		settled[it.ID()] = it
+	}
 	r.items = make([]*item, len(plan.Inputs))
 	for i, in := range plan.Inputs {
 		r.items[i] = &item{Input: in}
+		if it, ok := settled[in.ID()]; ok && it.state != wanted {
+			r.items[i] = it
+		}
 	}
 	if err := r.askStore(ctx); err != nil {
 		return nil, err
@@ -125,7 +180,9 @@ type item struct {
 	cache.Input // with the Sum that a checksum database vouches for
 	blob        cache.Blob
 	state       state
-	err         error // why it is still wanted
+	err         error  // why it is still wanted
+	file        string // of an Alternative that was chosen: the name of its file
+	told        bool   // whether progress has it
 }
 
 type state int
@@ -144,6 +201,7 @@ type run struct {
 	progress Progress
 	items    []*item
 	backends map[string]backend
+	gits     *gits         // for commits of all package types
 	hashing  chan struct{} // one token for each hash under way
 
 	// What backends share, made when first wanted. A failure is everybody's.
@@ -162,11 +220,21 @@ type backend interface {
 	fetch(ctx context.Context, unit []*item) error
 }
 
+// A chooser is a backend whose inputs are Alternatives.
+type chooser interface {
+	// choose skips those alternatives of a unit that are not wanted, as far as
+	// the store remembers what an index said. No network.
+	choose(unit []*item)
+}
+
 // backends make the backend of each package type.
 var backends = map[string]func(*run) backend{
-	"cargo":   func(r *run) backend { return newCrates(r) },
-	"generic": func(r *run) backend { return newFiles(r, fileSource{kind: "generic"}) },
-	"gomod":   func(r *run) backend { return newGomod(r) },
+	"cargo":         func(r *run) backend { return newCrates(r) },
+	"generic":       func(r *run) backend { return newFiles(r, fileSource{kind: "generic"}) },
+	"gomod":         func(r *run) backend { return newGomod(r) },
+	"git-submodule": func(r *run) backend { return r.gits },
+	"npm":           func(r *run) backend { return newNpm(r) },
+	"pip":           func(r *run) backend { return newPip(r) },
 }
 
 func newRun(s *cache.Store, o Options) *run {
@@ -178,6 +246,7 @@ func newRun(s *cache.Store, o Options) *run {
 		r.progress = silent{}
 	}
 	r.backends = map[string]backend{}
+	r.gits = newGits(r)
 	for kind, make := range backends {
 		r.backends[kind] = make(r)
 	}
@@ -195,17 +264,20 @@ func newRun(s *cache.Store, o Options) *run {
 // askStore finds what is there, on all CPUs: the whole work of a run that has
 // nothing to do.
 func (r *run) askStore(ctx context.Context) error {
-	workers := runtime.GOMAXPROCS(0)
+	var units [][]*item
+	for unit := range chunkBy(r.items, sameUnit) {
+		units = append(units, unit)
+	}
 	var next atomic.Int64
 	var g errgroup.Group
-	for range workers {
+	for range runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
 			for ctx.Err() == nil {
 				i := next.Add(1) - 1
-				if i >= int64(len(r.items)) {
+				if i >= int64(len(units)) {
 					return nil
 				}
-				r.ask(r.items[i])
+				r.askUnit(units[i])
 			}
 			return context.Cause(ctx)
 		})
@@ -213,11 +285,20 @@ func (r *run) askStore(ctx context.Context) error {
 	return g.Wait()
 }
 
+func (r *run) askUnit(unit []*item) {
+	if c, ok := r.backends[unit[0].Ecosystem].(chooser); ok {
+		c.choose(unit)
+	}
+	for _, it := range unit {
+		r.ask(it)
+	}
+}
+
 func (r *run) ask(it *item) {
 	if b, ok := r.backends[it.Ecosystem]; ok && it.Sum.IsZero() {
 		b.prepare(it)
 	}
-	if it.state != wanted {
+	if it.state != wanted || it.Need == cache.Alternative && it.file == "" {
 		return
 	}
 	blob, ok := r.store.Lookup(it.Sum)
@@ -239,8 +320,11 @@ func (r *run) fetchMissing(ctx context.Context) error {
 		case wanted:
 			missing = append(missing, it.Input)
 		case held:
-			have = append(have, it.Input)
+			if !it.told {
+				have = append(have, it.Input)
+			}
 		}
+		it.told = true
 	}
 	r.progress.Begin(missing, have)
 	if len(missing) == 0 {
@@ -257,6 +341,7 @@ func (r *run) fetchMissing(ctx context.Context) error {
 		})
 	}
 	err := g.Wait()
+	r.gits.close()
 	if c, e := r.client(); e == nil {
 		c.http.CloseIdleConnections()
 	}
@@ -276,15 +361,18 @@ func (r *run) parallel() int {
 // first, so that the end of the work is in small pieces.
 func (r *run) units() [][]*item {
 	var out [][]*item
-	for unit := range chunkBy(r.items, func(a, b *item) bool {
-		return a.Ecosystem == b.Ecosystem && a.Name == b.Name && a.Version == b.Version
-	}) {
+	for unit := range chunkBy(r.items, sameUnit) {
 		if slices.ContainsFunc(unit, (*item).wanted) {
 			out = append(out, unit)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b []*item) int { return cmp.Compare(weight(b), weight(a)) })
 	return out
+}
+
+// sameUnit tells whether two items are of one name and version.
+func sameUnit(a, b *item) bool {
+	return a.Ecosystem == b.Ecosystem && a.Name == b.Name && a.Version == b.Version
 }
 
 // weight guesses how large a unit is: toolchains are larger than all else, and
@@ -320,7 +408,11 @@ func (it *item) wanted() bool { return it.state == wanted }
 func (r *run) fetchUnit(ctx context.Context, unit []*item) error {
 	b, ok := r.backends[unit[0].Ecosystem]
 	if ok && !r.opts.Offline {
-		return b.fetch(ctx, unit)
+		commits, others := byKind(unit)
+		if err := r.gits.fetch(ctx, commits); err != nil || len(others) == 0 {
+			return err
+		}
+		return b.fetch(ctx, others)
 	}
 	for _, it := range unit {
 		switch {
@@ -332,6 +424,18 @@ func (r *run) fetchUnit(ctx context.Context, unit []*item) error {
 		}
 	}
 	return nil
+}
+
+// byKind tells commits of git repositories from all other inputs.
+func byKind(unit []*item) (commits, others []*item) {
+	for _, it := range unit {
+		if it.Sum.Algorithm() == cache.Git {
+			commits = append(commits, it)
+		} else {
+			others = append(others, it)
+		}
+	}
+	return commits, others
 }
 
 // settle runs get for a wanted item and keeps its outcome in it; the error is
@@ -404,13 +508,14 @@ func isDisk(err error) bool {
 	return path || link || call
 }
 
-// manifest is what the run has for plan.
+// manifest is what the run has for plan, sorted.
 func (r *run) manifest(plan cache.Plan) *cache.Manifest {
 	m := &cache.Manifest{Packages: plan.Packages, Locks: plan.Locks}
 	for _, it := range r.items {
 		if it.state == held {
-			m.Entries = append(m.Entries, cache.Entry{ID: it.ID(), Sum: it.Sum, Blob: it.blob, Pack: -1})
+			m.Entries = append(m.Entries, cache.Entry{ID: it.ID(), Sum: it.Sum, Blob: it.blob, Pack: -1, File: it.file})
 		}
 	}
+	slices.SortFunc(m.Entries, func(a, b cache.Entry) int { return a.ID.Compare(b.ID) })
 	return m
 }

@@ -254,11 +254,11 @@ func TestUnknownKinds(t *testing.T) {
 	p := serve(t, mods)
 	plan := planOf(t, goSum(mods))
 	plan.Inputs = append(plan.Inputs,
-		cache.Input{Ecosystem: "npm", Kind: "tgz", Name: "x", Version: "1", Sum: cache.SumBytes(nil)},
+		cache.Input{Ecosystem: "cobol", Kind: "tgz", Name: "x", Version: "1", Sum: cache.SumBytes(nil)},
 		cache.Input{Ecosystem: "gomod", Kind: "tgz", Name: "example.com/x", Version: "v1.0.0", Sum: cache.SumBytes(nil)})
 	_, err := All(context.Background(), openStore(t), plan, via(t, p.URL))
 	want := "example.com/x@v1.0.0: kind \"tgz\": nobody knows where to fetch it\n" +
-		"x@1: package type \"npm\": nobody knows where to fetch it"
+		"x@1: package type \"cobol\": nobody knows where to fetch it"
 	if fmt.Sprint(err) != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}

@@ -27,7 +27,7 @@ type fileSource struct {
 	below func(in cache.Input, u *url.URL) string
 	// auth are the credentials that the package manager's own settings hold.
 	// The lockfile's come before them, and .netrc comes after.
-	auth credentials
+	auth func(in cache.Input, u *url.URL) (header, value string)
 }
 
 // files fetches inputs that are one file at a URL each, with a sum in the
@@ -171,7 +171,7 @@ func (f *files) credentials(in cache.Input, own, u *url.URL) (credentials, error
 	}
 	return func(u *url.URL) (header, value string) {
 		if f.auth != nil {
-			if header, value = f.auth(u); header != "" {
+			if header, value = f.auth(in, u); header != "" {
 				return header, value
 			}
 		}

@@ -431,7 +431,7 @@ func TestFileSource(t *testing.T) {
 			kind:  "cobol",
 			at:    func(in cache.Input) (*url.URL, error) { return url.Parse(p.URL + "/registry/-/" + in.Path) },
 			below: func(in cache.Input, _ *url.URL) string { return in.Path },
-			auth: func(u *url.URL) (string, string) {
+			auth: func(_ cache.Input, u *url.URL) (string, string) {
 				if strings.HasPrefix(u.Path, "/registry/") {
 					return "Authorization", "Bearer " + r.env("COBOL_TOKEN")
 				}
