@@ -54,15 +54,23 @@ func (g *Graph) Sources() []*pb.SourceOp {
 	return out
 }
 
-// Only is the definition of one op of g and what it stands on: its first output
-// is the result. It is nil where g has no such op.
-func (g *Graph) Only(d digest.Digest) (*pb.Definition, error) {
-	n, ok := g.byDigest[d]
-	if !ok {
-		return nil, nil
+// Step is an exec.
+type Step struct {
+	Digest digest.Digest
+	Exec   *pb.ExecOp
+	// Places are where in the Dockerfile it comes from; none for what no line of
+	// it asked for, such as a scanner.
+	Places []Place
+}
+
+// Steps lists the execs that the result needs, in the order of the graph; those
+// of definitions that Replace and Seal brought in are left out.
+func (g *Graph) Steps() []Step {
+	var out []Step
+	for _, n := range g.live() {
+		if exec := n.exec(); exec != nil && !n.fixed {
+			out = append(out, Step{Digest: n.digest, Exec: exec, Places: n.ownPlaces()})
+		}
 	}
-	return (&Graph{
-		nodes: g.nodes, byDigest: g.byDigest, infos: g.infos, source: g.source,
-		terminal: &node{op: &pb.Op{}, inputs: []edge{{node: n}}, stale: true},
-	}).Encode()
+	return out
 }

@@ -116,7 +116,7 @@ func sandbox(t testing.TB) llbgen.Sandbox {
 	t.Helper()
 	return llbgen.Sandbox{
 		Mounts: []llbgen.Mount{
-			{Definition: dependencies(t), Dest: "/cachi2/output/deps"},
+			{Definition: dependencies(t), Dest: "/cachi2/output/deps", Carry: true},
 			{Definition: envFile(t), Dest: "/cachi2/cachi2.env", Selector: "/cachi2.env", Readonly: true},
 		},
 		Env: []string{"GOPROXY=file:///cachi2/output/deps/gomod/pkg/mod/cache/download", "GOFLAGS=-mod=mod"},

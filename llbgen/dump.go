@@ -148,6 +148,9 @@ func (d *dumper) mount(n *node, m *pb.Mount) string {
 	if m.Output >= 0 && m.MountType == pb.MountType_BIND {
 		words = append(words, fmt.Sprintf("output %d", m.Output))
 	}
+	if m.ContentCache != pb.MountContentCache_DEFAULT {
+		words = append(words, "content cache "+strings.ToLower(m.ContentCache.String()))
+	}
 	return strings.Join(words, " ")
 }
 

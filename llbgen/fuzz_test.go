@@ -64,8 +64,11 @@ func FuzzDecode(f *testing.F) {
 // fuzzSeal holds Seal to its promise on whatever it does not refuse.
 func fuzzSeal(t *testing.T, def *pb.Definition) {
 	box := llbgen.Sandbox{
-		Mounts: []llbgen.Mount{{Definition: tinyTree(t), Dest: "/deps", Selector: "/x", Readonly: true}},
-		Env:    []string{"A=b"},
+		Mounts: []llbgen.Mount{
+			{Definition: tinyTree(t), Dest: "/deps", Selector: "/x", Readonly: true},
+			{Definition: tinyTree(t), Dest: "/tree", Carry: true},
+		},
+		Env: []string{"A=b"},
 	}
 	sealed, err := llbgen.Seal(def, box)
 	if err != nil {

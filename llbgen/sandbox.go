@@ -17,10 +17,12 @@ import (
 type Sandbox struct {
 	// Mounts are added to every exec. Their Dests are reserved: an exec that
 	// mounts something else at, below or above one of them cannot be sealed.
+	// Mounts of one Dest are alternatives: an exec gets the first of them that
+	// Select gives it.
 	Mounts []Mount
 
 	// Env, as KEY=VALUE, replaces variables of the same names wherever an exec
-	// has them, and comes last, in the order given.
+	// has them, and comes last, in the order given. The names are reserved.
 	Env []string
 
 	// Keep holds ops that must stay byte for byte, such as those that came in
@@ -50,6 +52,15 @@ type Sandbox struct {
 	// caution applies. A mount that no exec gets is not added to the graph; its
 	// Dest is reserved all the same.
 	Select func(*pb.ExecOp, Mount) bool
+
+	// SelectEnv, if not nil, tells of an exec whether it gets the variable of this
+	// name. One that it does not get stays what it is. The same caution applies.
+	SelectEnv func(exec *pb.ExecOp, name string) bool
+
+	// HashCarried leaves it to the daemon how it finds out that what a mount
+	// carries is what it was, which is by reading all of it; for daemons without
+	// the capability exec.mount.cache.content.
+	HashCarried bool
 }
 
 // Mount is one tree that sealed execs see.
@@ -69,6 +80,11 @@ type Mount struct {
 	// own, which is thrown away.
 	Readonly bool
 
+	// Carry keeps that copy, which mounts of one tree have in common: execs of the same user that stand on this one, by
+	// their root file systems, find what it wrote. Each exec then has one output more, behind
+	// those that it has anyway. It goes with neither Readonly nor Mask.
+	Carry bool
+
 	// Mask means that the mount hides what belongs to a network. An exec that
 	// mounts something else at, below or above Dest does not get it, rather
 	// than being refused, and one that keeps its network does not get it either.
@@ -82,12 +98,14 @@ type box struct {
 	keys   map[string]bool            // names of the variables in Env
 	own    map[digest.Digest]struct{} // ops of the mounts' definitions
 	left   map[*node]bool             // nodes of the graph that are in own or Keep
+	takes  map[*node]state            // what mounts that carry take of an exec
 }
 
 // boxMount is a Mount with its definition decoded.
 type boxMount struct {
 	Mount
-	tree edge
+	tree  edge
+	index int // in box.mounts
 }
 
 // open decodes the mounts' definitions. Their nodes are part of no graph until
@@ -102,17 +120,26 @@ func (s Sandbox) open() (*box, error) {
 		}
 		b.keys[key] = true
 	}
-	dests := map[string]bool{}
-	for _, m := range s.Mounts {
-		if !path.IsAbs(m.Dest) || path.Clean(m.Dest) != m.Dest || m.Dest == pb.RootMount || dests[m.Dest] {
-			errs = append(errs, fmt.Errorf("mount %q: want a clean absolute path below the root, each once", m.Dest))
+	for i, m := range s.Mounts {
+		if !path.IsAbs(m.Dest) || path.Clean(m.Dest) != m.Dest || m.Dest == pb.RootMount {
+			errs = append(errs, fmt.Errorf("mount %q: want a clean absolute path below the root", m.Dest))
 		}
-		dests[m.Dest] = true
+		if m.Carry && (m.Readonly || m.Mask) {
+			errs = append(errs, fmt.Errorf("mount %s: carries what nobody may write", m.Dest))
+		}
+		if s.Select == nil && slices.ContainsFunc(s.Mounts[:i], func(o Mount) bool { return o.Dest == m.Dest }) {
+			errs = append(errs, fmt.Errorf("mount %s: an alternative, and nothing to choose by", m.Dest))
+		}
 		tree, err := b.decodeMount(m)
+		for _, o := range b.mounts {
+			if o.tree.node != nil && tree.node != nil && o.tree.same(tree) {
+				tree = o.tree // one tree, however often it is mounted
+			}
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("mount %s: %w", m.Dest, err))
 		}
-		b.mounts = append(b.mounts, boxMount{Mount: m, tree: tree})
+		b.mounts = append(b.mounts, boxMount{Mount: m, tree: tree, index: i})
 	}
 	return b, errors.Join(errs...)
 }
@@ -154,6 +181,7 @@ func (b *box) visit(g *Graph) (kept []*node) {
 			b.left[n] = true
 		}
 	}
+	b.follow(g)
 	return kept
 }
 
@@ -171,15 +199,23 @@ func (b *box) wanted(n *node) []boxMount {
 	if b.exempt(exec) {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(b.mounts), func(m boxMount) bool {
-		return b.Select != nil && !b.Select(exec, m.Mount) || m.Mask && (m.yields(n) || b.granted(n))
-	})
+	var out []boxMount
+	for _, m := range b.mounts {
+		switch {
+		case b.Select != nil && !b.Select(exec, m.Mount),
+			m.Mask && (b.yields(m, n) || b.granted(n)),
+			slices.ContainsFunc(out, func(o boxMount) bool { return o.Dest == m.Dest }):
+		default:
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // yields reports whether an exec has a mount that this one gives way to.
-func (m boxMount) yields(n *node) bool {
+func (b *box) yields(m boxMount, n *node) bool {
 	return slices.ContainsFunc(n.exec().Mounts, func(have *pb.Mount) bool {
-		return !m.is(n, have) && m.collides(n, have)
+		return !b.is(m, n, have) && m.collides(n, have)
 	})
 }
 
@@ -213,21 +249,21 @@ func asks(f func([]Place) bool, n *node) bool {
 }
 
 // in reports whether the exec has the mount already.
-func (m boxMount) in(n *node) bool {
-	return slices.ContainsFunc(n.exec().Mounts, func(have *pb.Mount) bool { return m.is(n, have) })
+func (b *box) in(m boxMount, n *node) bool {
+	return slices.ContainsFunc(n.exec().Mounts, func(have *pb.Mount) bool { return b.is(m, n, have) })
 }
 
 // is reports whether an exec's mount is this very one.
-func (m boxMount) is(n *node, have *pb.Mount) bool {
+func (b *box) is(m boxMount, n *node, have *pb.Mount) bool {
 	return m.tree.node != nil && have.Dest == m.Dest && have.Selector == m.Selector && have.Readonly == m.Readonly &&
-		have.MountType == pb.MountType_BIND && have.Output == int64(pb.SkipOutput) &&
-		have.Input >= 0 && n.inputs[have.Input].same(m.tree)
+		have.MountType == pb.MountType_BIND && (have.Output != int64(pb.SkipOutput)) == m.Carry &&
+		have.Input >= 0 && n.inputs[have.Input].same(b.source(m, n))
 }
 
 // conflict returns the Dest of the mount that another mount of the exec n
 // would hide, fill or lie below; empty if there is none.
 func (b *box) conflict(n *node, have *pb.Mount) string {
-	if slices.ContainsFunc(b.mounts, func(m boxMount) bool { return m.is(n, have) }) {
+	if slices.ContainsFunc(b.mounts, func(m boxMount) bool { return b.is(m, n, have) }) {
 		return ""
 	}
 	for _, m := range b.mounts {
@@ -243,14 +279,22 @@ func below(a, b string) bool {
 	return strings.HasPrefix(a, strings.TrimSuffix(b, "/")+"/")
 }
 
-// environ replaces the box's variables in env.
-func (b *box) environ(env []string) []string {
-	if len(b.Env) == 0 {
-		return env
+// environ replaces the box's variables in the env of an exec.
+func (b *box) environ(exec *pb.ExecOp) []string {
+	keys := map[string]bool{}
+	var own []string
+	for _, v := range b.Env {
+		if key, _, _ := strings.Cut(v, "="); b.SelectEnv == nil || b.SelectEnv(exec, key) {
+			keys[key] = true
+			own = append(own, v)
+		}
 	}
-	rest := slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+	if len(own) == 0 {
+		return exec.Meta.Env
+	}
+	rest := slices.DeleteFunc(slices.Clone(exec.Meta.Env), func(v string) bool {
 		key, _, _ := strings.Cut(v, "=")
-		return b.keys[key]
+		return keys[key]
 	})
-	return append(rest, b.Env...)
+	return append(rest, own...)
 }

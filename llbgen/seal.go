@@ -102,14 +102,15 @@ func (b *box) seal(n *node) {
 		caps = append(caps, capsOf(m)...)
 	}
 	if !b.exempt(n.exec()) {
-		exec.Meta.Env = b.environ(exec.Meta.Env)
+		exec.Meta.Env = b.environ(n.exec())
 	}
 	for _, m := range b.wanted(n) {
-		added := &pb.Mount{
-			Input: n.input(m.tree), Dest: m.Dest, Selector: m.Selector, Readonly: m.Readonly,
-			Output: int64(pb.SkipOutput),
-		}
-		if !m.in(n) {
+		added := b.mount(m, n, outputs(exec.Mounts))
+		switch {
+		case b.in(m, n):
+		case m.Carry:
+			exec.Mounts = insertOutput(exec.Mounts, added)
+		default:
 			exec.Mounts = insertMount(exec.Mounts, added)
 		}
 		caps = append(caps, capsOf(added)...)
@@ -160,13 +161,16 @@ func insertMount(mounts []*pb.Mount, m *pb.Mount) []*pb.Mount {
 	return slices.Insert(mounts, i, m)
 }
 
-// capsOf lists what a bind mount without output asks of the daemon.
+// capsOf lists what a bind mount asks of the daemon.
 func capsOf(m *pb.Mount) []string {
 	caps := []string{string(pb.CapExecMountBind)}
 	if m.Selector != "" {
 		caps = append(caps, string(pb.CapExecMountSelector))
 	}
-	if !m.Readonly {
+	if m.ContentCache != pb.MountContentCache_DEFAULT {
+		caps = append(caps, string(pb.CapExecMountContentCache))
+	}
+	if !m.Readonly && m.Output == int64(pb.SkipOutput) {
 		caps = append(caps, string(pb.CapExecMountBindReadWriteNoOutput))
 	}
 	return caps
