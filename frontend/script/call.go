@@ -1,6 +1,7 @@
 package script
 
 import (
+	"path"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -64,6 +65,7 @@ func (r *reader) value(c ctx, a *syntax.Assign) (v value, plain bool) {
 
 // declare follows export, local, declare and readonly.
 func (r *reader) declare(c ctx, x *syntax.DeclClause) bool {
+	r.incomplete = r.incomplete || len(x.Args) == 0 || x.Args[0].Naked && x.Args[0].Name == nil && plainLiteral(x.Args[0].Value) == "-p" // shows the variables
 	for _, a := range x.Args {
 		switch {
 		case a.Naked && a.Name == nil:
@@ -153,6 +155,7 @@ func (r *reader) command(c ctx, words []word) (plain bool) {
 				return b(r, c, words)
 			}
 		}
+		r.incomplete = r.incomplete || !isSystem(words[0])
 		if isShell(name) {
 			if c.depth > 0 { // not the instruction's own
 				r.used[name] = true
@@ -167,6 +170,25 @@ func (r *reader) command(c ctx, words []word) (plain bool) {
 		c, words = k, rest
 	}
 	return true
+}
+
+// isSystem tells whether the program that a word names is the one that goes by
+// its name: a script of the project may be called "install" as well.
+func isSystem(w word) bool {
+	dir, name := path.Split(w.text)
+	switch {
+	case !w.whole:
+		return false
+	case dir == "":
+		return true
+	case !leafs[name] && lookup(name) != nil:
+		return strings.HasPrefix(dir, "/") && strings.HasSuffix(dir, "/bin/")
+	}
+	switch dir {
+	case "/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/local/bin/", "/usr/local/sbin/", "/busybox/":
+		return true
+	}
+	return false
 }
 
 // program is the base name of the program that a word names; "" where that is
@@ -299,6 +321,7 @@ func (r *reader) eval(c ctx, words []word) bool {
 // set follows set -e and set +e, and gives up the positional parameters where
 // others are set.
 func (r *reader) set(c ctx, words []word) bool {
+	r.incomplete = r.incomplete || len(words) == 1 // shows the variables
 	for i, w := range words[1:] {
 		sign, letters := "", w.text
 		if letters != "" && (letters[0] == '-' || letters[0] == '+') {

@@ -7,8 +7,10 @@
 //
 //	NewFile         once for a Dockerfile: its raw lines, to find places again
 //	File.Run        once for an instruction, with the Settings in effect there
+//	Args            the same of the arguments of a process, as graphs have them
 //	Run.Fetches     commands that certainly need the network
 //	Run.Uses        programs, and whether these are all
+//	IsPlain         whether one of these works on files alone
 //	Run.EnvFiles    environment files that are sourced without a test
 //
 // The way of a text:

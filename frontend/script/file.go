@@ -90,6 +90,15 @@ func (f *File) Run(c *instructions.RunCommand, s Settings) *Run {
 	return r.result()
 }
 
+// Args reads what a process with these arguments does, in an environment of
+// which env is what is known. That is what an exec of a graph consists of: the
+// SHELL is among the arguments. Lines are 0.
+func Args(args []string, env map[string]string) *Run {
+	r := newReader(Settings{Env: env})
+	r.exec(literals(args, 0))
+	return r.result()
+}
+
 // literals are words of which all is known.
 func literals(args []string, line int) []word {
 	out := make([]word, len(args))

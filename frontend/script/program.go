@@ -25,7 +25,8 @@ type program struct {
 	long   string // "-": options of many letters begin with one dash
 	wary   string // "-": an unknown argument may be an option that keeps it off the network
 	closed string // commands that run no foreign code
-	scoped string // options with which all commands run no foreign code
+	scoped string // options with which commands that fetch run no foreign code
+	except string // of these, those that run the project's own all the same
 	direct string // "-": what it is given it opens itself, whatever is covered
 
 	local func(a *arguments, operand string) bool // what is not fetched
@@ -38,7 +39,7 @@ type compiled struct {
 	*program
 	values, quiet, flags, lists, source set
 	always, named, either, urls, closed set
-	scoped                              set
+	scoped, except                      set
 }
 
 type set map[string]bool
@@ -73,7 +74,7 @@ var catalogue = sync.OnceValue(func() map[string]*compiled {
 			c := &compiled{
 				program: p, values: fields(p.values + " " + p.source), quiet: fields(p.quiet), flags: fields(p.flags),
 				lists: fields(p.lists), source: fields(p.source), always: commands(p.always), named: commands(p.named),
-				either: commands(p.either), urls: commands(p.urls), closed: commands(p.closed), scoped: fields(p.scoped),
+				either: commands(p.either), urls: commands(p.urls), closed: commands(p.closed), scoped: fields(p.scoped), except: commands(p.except),
 			}
 			for _, o := range []string{"--help", "--version", "--dry-run"} {
 				c.quiet[o] = !c.values[o]
@@ -95,6 +96,14 @@ func lookup(name string) *compiled {
 		return catalogue()["go1"] // go1.22.1, of golang.org/dl
 	}
 	return catalogue()[strings.TrimRight(name, "0123456789.-")]
+}
+
+// IsPlain tells of a program that Uses lists whether it does nothing but what its
+// arguments say, to files that they name: it installs nothing, and has no
+// settings that name others.
+func IsPlain(name string) bool {
+	_, wraps := wrappers[name]
+	return leafs[name] || isShell(name) || name == "find" || wraps && lookup(name) == nil
 }
 
 // arguments are those of a program, read by its table.
@@ -324,10 +333,20 @@ func (p *compiled) isQuiet(a *arguments) bool {
 
 // isClosed tells whether a command runs no foreign code.
 func (p *compiled) isClosed(a *arguments) bool {
-	if _, ok := a.anyOf(p.scoped); ok {
+	if a.unsure {
+		return false
+	}
+	if _, ok := a.anyOf(p.scoped); ok && !p.except[a.command] && (p.always[a.command] || p.named[a.command] || p.either[a.command]) {
 		return true
 	}
-	return p.closed.has(a.command) && !a.unsure && !a.has("-toolexec", "-exec")
+	return p.closed.has(a.command) && !a.has("-toolexec", "-exec", "-vettool") && (p.kind != "gomod" || !a.startsTools())
+}
+
+// startsTools tells whether GOFLAGS may make the go command start other programs
+// than its own.
+func (a *arguments) startsTools() bool {
+	v, set := a.setting("GOFLAGS")
+	return set && (!v.whole || strings.Contains(v.text, "exec") || strings.Contains(v.text, "vettool"))
 }
 
 // setting is a variable of the program's environment.
@@ -348,6 +367,9 @@ func (a *arguments) setting(name string) (v value, set bool) {
 func (r *reader) program(c ctx, words []word) (plain bool) {
 	name := words[0].program()
 	p := lookup(name)
+	if name == "find" {
+		return r.find(c, words)
+	}
 	if p == nil {
 		r.incomplete = r.incomplete || !leafs[name] || name == "tar" && runsCommands(words)
 		return !tests[name] && (c.last || plains[name] || leafs[name])
@@ -362,6 +384,28 @@ func (r *reader) program(c ctx, words []word) (plain bool) {
 		r.incomplete = true
 	}
 	return n != nothing || !isTest(a, name)
+}
+
+// find follows what find runs of each file that it finds.
+func (r *reader) find(c ctx, words []word) bool {
+	c.sure = false // it may find nothing
+	for i, w := range words {
+		if !w.whole {
+			r.incomplete = r.incomplete || !w.one || strings.HasPrefix(w.text, "-")
+			continue
+		}
+		switch w.text {
+		case "-exec", "-execdir", "-ok", "-okdir":
+			run := words[i+1:]
+			if end := slices.IndexFunc(run, func(w word) bool { return w.text == ";" || w.text == "+" }); end >= 0 {
+				run = run[:end]
+			}
+			if len(run) > 0 {
+				r.command(c, run)
+			}
+		}
+	}
+	return false
 }
 
 // report notes a command that needs the network.

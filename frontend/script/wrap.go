@@ -1,6 +1,7 @@
 package script
 
 import (
+	"slices"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -90,6 +91,9 @@ func (r *reader) unwrap(c ctx, words []word) (k ctx, rest []word, ok bool) {
 			return c, nil, false
 		}
 		rest = skipOptions(rest[1:], values)
+	}
+	if name == "env" && !slices.ContainsFunc(rest, func(w word) bool { return !isAssignment(w.text) }) {
+		r.incomplete = true // shows the variables
 	}
 	for n := w.skip; n > 0 && len(rest) > 0; n-- {
 		rest = rest[1:]
@@ -202,7 +206,9 @@ func isShell(name string) bool {
 // shell follows a shell that is started with a text (-c) or a here-document.
 func (r *reader) shell(c ctx, words []word) (plain bool) {
 	command, rest, ok := shellOptions(words[1:])
-	c.errexit = startsStrict(words[1 : len(words)-len(rest)])
+	options := words[1 : len(words)-len(rest)]
+	c.errexit = startsStrict(options)
+	r.incomplete = r.incomplete || readsProfile(options)
 	switch {
 	case !ok:
 		r.incomplete = true
@@ -233,6 +239,15 @@ func (r *reader) shell(c ctx, words []word) (plain bool) {
 		return true
 	}
 	return r.script(c, r.document(c, c.stdin.Hdoc, q))
+}
+
+// readsProfile tells whether options of a shell make it read files of commands
+// first: a login shell, or an interactive one.
+func readsProfile(options []word) bool {
+	return slices.ContainsFunc(options, func(w word) bool {
+		long := strings.HasPrefix(w.text, "--")
+		return w.text == "--login" || strings.HasPrefix(w.text, "-") && !long && strings.ContainsAny(w.text, "li")
+	})
 }
 
 // startsStrict tells whether options of a shell include -e.
