@@ -45,6 +45,10 @@ type Deps struct {
 	Manifest *cache.Manifest
 	// Env is the environment of a tree, from its .build-config.json.
 	Env []cache.EnvVar
+	// Project are the project files of a tree, whose paths are absolute, and
+	// Files what it has at OutputPatterns; nil for none.
+	Project []cache.ProjectFile
+	Files   fs.FS
 }
 
 // Tree tells whether the deps context is an output directory as Hermeto makes
@@ -74,8 +78,9 @@ func Run(req Request) (*Report, error) {
 	r.Add(df.findings...)
 	r.Add(df.commands(req, r.Plan)...)
 	r.Add(df.proxies(req.BuildArgs)...)
+	r.project(req)
 	if req.Files != nil {
-		r.Add(df.files(req)...)
+		r.Add(slices.DeleteFunc(df.files(req), r.Supplies)...)
 	}
 	if !df.runs() {
 		r.Plan = df.served(r.Plan) // nothing runs, so nothing else is read
@@ -130,6 +135,9 @@ func (r *Report) inputs(req Request) {
 		r.Add(r.df.uncached(r.Plan)...)
 		return
 	case !m.Tree(): // what a tree holds is known only when it is read
+		known := r.Plan.Problems
+		r.Plan = ecosystem.Complete(r.Plan, m.Manifest)
+		r.Problems(slices.DeleteFunc(slices.Clone(r.Plan.Problems), func(p cache.Problem) bool { return slices.Contains(known, p) }))
 		for _, p := range m.Manifest.Missing(r.Plan) {
 			f := r.df.place(p)
 			if p.Kind == cache.Missing && m.otherPlatform(r.Plan, p) {
@@ -138,6 +146,7 @@ func (r *Report) inputs(req Request) {
 			r.Add(f)
 		}
 		r.Plan.Inputs = m.Manifest.Resolve(r.Plan.Inputs)
+		r.Problems(ecosystem.Uncovered(r.Plan.Inputs))
 	}
 	if r.df.runs() {
 		r.Add(r.df.uncovered(req, r.Plan)...)
@@ -196,7 +205,11 @@ func (d *dockerfile) proxies(args map[string]string) []Finding {
 func packages(req Request) ([]cache.Package, error) {
 	switch {
 	case req.Input != "":
-		return ecosystem.ParsePackages(req.Input)
+		pkgs, err := ecosystem.ParsePackages(req.Input)
+		if err == nil && req.Deps != nil && req.Deps.Manifest != nil {
+			pkgs = ecosystem.Pinned(pkgs, req.Deps.Manifest.Packages)
+		}
+		return pkgs, err
 	case req.Deps != nil && req.Deps.Manifest != nil && len(req.Deps.Manifest.Packages) > 0:
 		return req.Deps.Manifest.Packages, nil
 	}
@@ -207,7 +220,14 @@ func packages(req Request) ([]cache.Package, error) {
 // lockfile, since all that it names is missing.
 func (d *dockerfile) uncached(plan cache.Plan) []Finding {
 	count := map[string]int{}
+	alternatives := map[string]bool{}
 	for _, in := range plan.Inputs {
+		if in.Need == cache.Alternative {
+			if alternatives[in.Subject()] {
+				continue
+			}
+			alternatives[in.Subject()] = true
+		}
 		if in.Need != cache.Optional {
 			count[in.Origin.File]++
 		}
@@ -228,13 +248,19 @@ func (d *dockerfile) uncached(plan cache.Plan) []Finding {
 
 // kinds are the rules that problems of lockfiles and caches break.
 var kinds = map[cache.ProblemKind]*Rule{
-	cache.Missing:   MissingInput,
-	cache.Corrupt:   CorruptInput,
-	cache.Stale:     StaleCache,
-	cache.BadLock:   InvalidLockfile,
-	cache.BadVendor: InconsistentVendor,
-	cache.Outside:   OutsideContext,
-	cache.Weak:      WeakChecksum,
+	cache.Missing:     MissingInput,
+	cache.Corrupt:     CorruptInput,
+	cache.Stale:       StaleCache,
+	cache.BadLock:     InvalidLockfile,
+	cache.NoLock:      InvalidLockfile,
+	cache.NoSum:       InvalidLockfile,
+	cache.Unpinned:    InvalidLockfile,
+	cache.Unsupported: InvalidLockfile,
+	cache.BadVendor:   InconsistentVendor,
+	cache.Outside:     OutsideContext,
+	cache.Uncovered:   PlatformNotCovered,
+	cache.NoCrates:    InvalidLockfile,
+	cache.Weak:        WeakChecksum,
 }
 
 // Problems turns what reading the cache brought to light into findings of r,

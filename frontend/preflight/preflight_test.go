@@ -30,6 +30,7 @@ var update = flag.Bool("update", false, "rewrite the golden sections of testdata
 //	manifest      the manifest of the deps context; {go.sum} stands for the
 //	              sum of that file of the context
 //	request.json  the other fields of the request, see requestFile
+//	tree.json     the .build-config.json of a tree
 //	problems      what reading the cache brought to light, a JSON list of cache.Problem
 //	policy.yaml   the organisation's policy
 //	empty/…       names of empty directories, a line each, in a file of any name
@@ -73,7 +74,7 @@ func readCase(t *testing.T, name string) *testCase {
 	for _, f := range ar.Files {
 		switch {
 		case slices.Contains(golden, f.Name):
-		case f.Name == "manifest" || f.Name == "request.json" || f.Name == "problems" || f.Name == "policy.yaml":
+		case f.Name == "manifest" || f.Name == "request.json" || f.Name == "problems" || f.Name == "policy.yaml" || f.Name == "tree.json":
 			special[f.Name] = f.Data
 		case strings.HasPrefix(f.Name, "empty/"):
 			for name := range strings.FieldsSeq(string(f.Data)) {
@@ -105,6 +106,13 @@ func readCase(t *testing.T, name string) *testCase {
 			t.Fatal(err)
 		}
 		c.request.Deps = &preflight.Deps{Manifest: m}
+	}
+	if text, ok := special["tree.json"]; ok {
+		d := &preflight.Deps{}
+		if d.Env, d.Project, err = cache.ParseBuildConfig("tree.json", text); err != nil {
+			t.Fatal(err)
+		}
+		c.request.Deps = d
 	}
 	if text, ok := special["problems"]; ok {
 		strictJSON(t, "problems", text, &c.problems)
@@ -356,14 +364,10 @@ var onGraph = []*preflight.Rule{
 	preflight.ReservedMount, preflight.NestedFrontend, preflight.BuildOp, preflight.ExtraHost, preflight.OpenInput,
 }
 
-// TestEveryRuleHasCases leaves out PlatformNotCovered: no lockfile that this
-// version reads has required inputs that differ by platform, so no archive can
-// break it. TestOtherPlatform has its case.
+// TestEveryRuleHasCases: a rule that the text can break has an archive that does,
+// and one that does not.
 func TestEveryRuleHasCases(t *testing.T) {
 	for _, r := range preflight.Rules {
-		if r == preflight.PlatformNotCovered {
-			continue
-		}
 		for _, verdict := range []string{"bad", "good"} {
 			_, err := os.Stat(filepath.Join("testdata", r.Name+"-"+verdict+".txtar"))
 			if has := err == nil; has == slices.Contains(onGraph, r) {

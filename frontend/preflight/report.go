@@ -56,10 +56,11 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 // nothing. One goroutine at a time may use it.
 type Report struct {
 	Findings []Finding
-	Plan     cache.Plan // what the build needs
-	Grants   []Grant    // RUNs that have a network
-	Local    []string   // what the build reads from directories of the client, in words
-	Sources  []Used     // what else it reads, of the graph: known in a build alone
+	Plan     cache.Plan   // what the build needs
+	Project  []cache.File // what lies over files of the build context, by their paths in it
+	Grants   []Grant      // RUNs that have a network
+	Local    []string     // what the build reads from directories of the client, in words
+	Sources  []Used       // what else it reads, of the graph: known in a build alone
 
 	terms *policy.Terms // what is granted and demanded
 	df    *dockerfile   // nil where the Dockerfile was not read

@@ -105,6 +105,9 @@ var (
 	UncoveredLockfile = &Rule{"UncoveredLockfile", caution,
 		count("1 lockfile is not covered by the cache", "%d lockfiles are not covered by the cache"),
 		"add its directory to the prefetch input if the build uses it"}
+	UnplacedFile = &Rule{"UnplacedFile", caution,
+		count("1 file that Hermeto rewrites has no place in the build", "%d files that Hermeto rewrites have no place in the build"),
+		`build from the directory that Hermeto fetched for, or one below it; "hermeto inject-files" writes those of the output directory`}
 	RunNetwork = &Rule{"RunNetwork", caution,
 		count("1 instruction asks for a network and does not get one", "%d instructions ask for a network and do not get one"),
 		"remove --network: every RUN is sealed"}
@@ -192,7 +195,7 @@ var Rules = []*Rule{
 	InvalidLockfile, InconsistentVendor, OutsideContext, StaleCache, MissingInput, PlatformNotCovered, CorruptInput,
 	SSHMount, SecurityInsecure, Device, ReservedMount, NestedFrontend, BuildOp, UnpinnedAdd, UndeclaredAdd,
 	OpenInput, RunNetwork, NetworkCommand, SourcedEnvFile, CacheMount, SecretMount, UnpinnedImage, UnqualifiedImage,
-	ExtraHost, ProxyArg, WeakChecksum, UncoveredLockfile, ExpiringException, UnusedException,
+	ExtraHost, ProxyArg, WeakChecksum, UncoveredLockfile, UnplacedFile, ExpiringException, UnusedException,
 }
 
 // ruleIndex is where a rule stands in Rules.
