@@ -48,13 +48,18 @@ type build struct {
 	images map[string]bool            // images asked for without a digest
 	report *preflight.Report
 	source *dockerui.Source
-	tree   *pb.Definition // the layout; nil where there is none
+	laid   *laid // the layout; nil where there is none
+
+	deps    *deps    // the deps context; nil where there is none
+	chooser *chooser // of the layout
+	given   given    // what the build was given of it
 
 	inputs     map[string][]preflight.Finding // what frontend inputs break
 	registries *policy.Terms                  // what the organisation demands
 	barred     map[string]bool                // images that it does not allow
 	local      map[string]bool                // names of the client's directories that are read
 	gitmodules []byte                         // of the build context
+	context    llbgen.OutputRef               // what a remote build context is
 }
 
 // Build is the frontend (a gateway client.BuildFunc). The result is that of
@@ -73,6 +78,7 @@ func Build(ctx context.Context, c client.Client) (*client.Result, error) {
 		cfg: cfg, ready: make(chan struct{}), report: &preflight.Report{},
 		keep: map[digest.Digest]struct{}{}, own: map[digest.Digest]struct{}{}, images: map[string]bool{},
 		barred: map[string]bool{}, local: map[string]bool{}, inputs: map[string][]preflight.Finding{},
+		given: newGiven(),
 	}
 	b.registries, _ = policy.Combine(policy.Inputs{Policy: cfg.policy, Now: time.Now()})
 	b.client = &sealingClient{Client: c, build: b, locals: map[[32]byte]*client.Result{}}
@@ -87,7 +93,11 @@ func Build(ctx context.Context, c client.Client) (*client.Result, error) {
 		b.box, b.err = b.prepare(ctx)
 	}()
 	res, err := b.convertAndSolve(ctx)
-	return b.finish(ctx, res, err)
+	res, err = b.finish(ctx, res, err)
+	if err == nil && cfg.bill && (cfg.billAlone || b.deps != nil) {
+		err = b.attachBill(ctx, res) // a build without a deps context has what upstream's has
+	}
+	return res, err
 }
 
 // convertAndSolve is upstream's builder. It is not waited for when the
@@ -194,6 +204,7 @@ func (b *build) ownSource(def *pb.Definition) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.context = g.Result()
 	for d := range g.Digests() {
 		b.own[d] = struct{}{}
 	}

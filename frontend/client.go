@@ -136,10 +136,17 @@ func (c *sealingClient) solveOnce(ctx context.Context, req client.SolveRequest) 
 	return res, err
 }
 
+// depsImage is what upstream takes the name of the deps context for, which is
+// hidden from it.
+const depsImage = "docker.io/library/" + DepsContext + ":latest"
+
 // ResolveImageConfig implements client.Client; it takes note of images that
 // are asked for by tag, under the names that variables expand to.
 func (c *sealingClient) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
 	if opt.OCILayoutOpt == nil {
+		if c.build.cfg.deps != "" && ref == depsImage {
+			return "", "", nil, errors.New("the deps context is no image, and nothing can be copied from it: RUN steps have what it holds at " + OutputDir)
+		}
 		if !c.build.registries.AllowsRegistry(ref) {
 			c.build.disallow(ref)
 			return "", "", nil, fmt.Errorf("DisallowedRegistry: %s: not one of those that the policy lists", ref)
@@ -221,6 +228,9 @@ func (b *build) seal(ctx context.Context, def *pb.Definition) (*pb.Definition, e
 	if err := b.serve(ctx, g); err != nil {
 		return nil, err
 	}
+	if err := b.overlay(ctx, g); err != nil {
+		return nil, err
+	}
 	b.mu.Lock()
 	box.Keep = maps.Clone(b.keep)
 	b.mu.Unlock()
@@ -228,6 +238,7 @@ func (b *build) seal(ctx context.Context, def *pb.Definition) (*pb.Definition, e
 	if err := b.judge(g.Check(box)); err != nil {
 		return nil, err
 	}
+	steps := g.Steps()
 	err = g.Seal(box)
 	if ve, ok := errors.AsType[*llbgen.ViolationError](err); ok {
 		if found := b.judge(ve.Violations); found != nil {
@@ -238,6 +249,7 @@ func (b *build) seal(ctx context.Context, def *pb.Definition) (*pb.Definition, e
 		return def, err
 	}
 	b.use(g.Sources())
+	b.gives(steps)
 	return g.Encode()
 }
 

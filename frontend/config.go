@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/frontend/gateway/client"
 
 	"github.com/hermetic-build/hermetic/frontend/policy"
+	"github.com/hermetic-build/hermetic/frontend/preflight"
 )
 
 // Names of the options that a build gives its frontend. Those of the client
@@ -30,6 +31,7 @@ const (
 	keyDeps       = keyNamed + DepsContext
 	keySessionID  = "local-sessionid:"
 	keyProvenance = "attest:provenance"
+	keySBOM       = "attest:sbom"
 	keyContextKey = "contextkey"
 	keyFileKey    = "dockerfilekey"
 )
@@ -40,13 +42,13 @@ const DepsContext = "hermetic"
 // Where RUN steps see the cache: the paths of Konflux's builds, so that a
 // Dockerfile that names them works in both.
 const (
-	depsMount  = "/cachi2"
-	outputName = "output"
+	depsMount  = "/cachi2" // the directory of OutputDir
+	outputName = "output"  // its name
 	envName    = "cachi2.env"
 )
 
 // OutputDir is the mounted output directory, to which the environment points.
-const OutputDir = depsMount + "/" + outputName
+const OutputDir = preflight.OutputDir
 
 // config is what the options of a build mean to us, parsed once.
 type config struct {
@@ -64,6 +66,8 @@ type config struct {
 	remotes   []string // where those named contexts are that are no directories
 	policy    *policy.Policy
 	fullSteps bool // the client wants all steps of the build in its provenance
+	bill      bool // the client wants a bill of materials in the result
+	billAlone bool // and no scanner's
 }
 
 // parseConfig reads the options; those it does not know are upstream's.
@@ -90,6 +94,10 @@ func parseConfig(opts client.BuildOpts) (config, error) {
 		}
 	}
 	c.fullSteps = wantsSteps(o)
+	var err error
+	if c.bill, c.billAlone, err = wantsBill(o); err != nil {
+		return config{}, err
+	}
 	for _, w := range opts.Workers {
 		for _, p := range w.Platforms {
 			c.platforms = append(c.platforms, p.OS+"/"+p.Architecture)
@@ -127,6 +135,13 @@ func forUpstream(opts map[string]string) map[string]string {
 	for k := range o {
 		if strings.HasPrefix(k, ownArgs) || k == keyDeps || strings.HasPrefix(k, keyDeps+"::") {
 			delete(o, k)
+		}
+	}
+	if _, alone, err := wantsBill(o); err == nil && alone {
+		for k := range o {
+			if lower := strings.ToLower(k); lower == keySBOM || lower == buildArg+"buildkit_attest_sbom" {
+				delete(o, k)
+			}
 		}
 	}
 	return o

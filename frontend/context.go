@@ -35,8 +35,8 @@ const readChunk = 8 << 20
 // lockfiles is the build context as an fs.FS of its lockfiles. Of a local
 // context nothing else is transferred; a remote one is fetched whole, as the
 // build does anyway. pkgs are the packages that are known: their options may
-// name lockfiles that no pattern finds.
-func (b *build) lockfiles(ctx context.Context, pkgs []cache.Package) (fs.FS, error) {
+// name lockfiles that no pattern finds. more are patterns of other files.
+func (b *build) lockfiles(ctx context.Context, pkgs []cache.Package, more ...string) (fs.FS, error) {
 	st, local, err := b.mainContext(ctx)
 	if err != nil {
 		return nil, err
@@ -44,8 +44,8 @@ func (b *build) lockfiles(ctx context.Context, pkgs []cache.Package) (fs.FS, err
 	if local {
 		b.readsLocal(dockerui.DefaultLocalNameContext)
 		opts := []llb.LocalOption{
-			llb.IncludePatterns(append(ecosystem.Patterns(pkgs...), preflight.Patterns...)),
-			llb.ExcludePatterns(ecosystem.SkippedPatterns()),
+			llb.IncludePatterns(slices.Concat(ecosystem.Patterns(pkgs...), preflight.Patterns, more)),
+			llb.ExcludePatterns(ecosystem.SkippedPatterns(pkgs...)),
 			llb.SharedKeyHint("hermetic-lockfiles"),
 			dockerui.WithInternalName("load lockfiles of the build context"),
 		}

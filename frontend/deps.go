@@ -2,24 +2,23 @@ package frontend
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"strings"
 	"time"
 
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/cache/ecosystem"
 	"github.com/hermetic-build/hermetic/frontend/preflight"
-	"github.com/hermetic-build/hermetic/llbgen"
 )
 
 // configFile is where an output directory keeps its environment (Hermeto).
@@ -45,11 +44,12 @@ func (b *build) readDeps(ctx context.Context) (*deps, error) {
 	d := &deps{}
 	var peek llb.State
 	if name, ok := strings.CutPrefix(b.cfg.deps, "local:"); ok {
+		b.readsLocal(DepsContext)
 		d.state = llb.Local(name, b.session(name, []llb.LocalOption{
 			llb.IncludePatterns(depsPatterns()), llb.SharedKeyHint(name), dockerui.WithInternalName("load deps context"),
 		})...)
 		peek = llb.Local(name, b.session(name, []llb.LocalOption{
-			llb.IncludePatterns([]string{cache.ManifestFile, configFile, outputName + "/" + configFile}),
+			llb.IncludePatterns(peekPatterns()),
 			llb.SharedKeyHint(name + "-manifest"), dockerui.WithInternalName("load manifest of the deps context"),
 		})...)
 	} else {
@@ -75,8 +75,17 @@ const peekAfter = 150 * time.Millisecond
 // depsPatterns are what a view and a tree consist of: what else is in the
 // directory stays where it is.
 func depsPatterns() []string {
-	patterns := []string{cache.ManifestFile, cache.PackFile, "blobs"}
-	for _, name := range []string{configFile, "deps", "bom.json"} {
+	patterns := append([]string{cache.ManifestFile}, ecosystem.Types()...)
+	for _, name := range append([]string{configFile, "deps", "bom.json"}, preflight.OutputPatterns...) {
+		patterns = append(patterns, name, outputName+"/"+name)
+	}
+	return patterns
+}
+
+// peekPatterns are what tells what a deps context is.
+func peekPatterns() []string {
+	patterns := []string{cache.ManifestFile}
+	for _, name := range append([]string{configFile}, preflight.OutputPatterns...) {
 		patterns = append(patterns, name, outputName+"/"+name)
 	}
 	return patterns
@@ -113,7 +122,7 @@ func (b *build) first(ctx context.Context, whole, part llb.State) (client.Refere
 // an OCI layout, a repository, a URL. The options that upstream's code sees
 // elsewhere do not have it.
 func (b *build) namedDeps(ctx context.Context) (*llb.State, error) {
-	ui, err := dockerui.NewClient(withOwnOpts{b.client.Client})
+	ui, err := dockerui.NewClient(withOwnOpts{b.client.Client, b.client})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +138,16 @@ func (b *build) namedDeps(ctx context.Context) (*llb.State, error) {
 }
 
 // withOwnOpts is a client whose options may be written to, as dockerui does.
-type withOwnOpts struct{ client.Client }
+type withOwnOpts struct {
+	client.Client
+	images *sealingClient
+}
+
+// ResolveImageConfig implements client.Client: to an image that has the cache
+// the same applies as to any other.
+func (c withOwnOpts) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	return c.images.ResolveImageConfig(ctx, ref, opt)
+}
 
 // BuildOpts implements client.Client.
 func (c withOwnOpts) BuildOpts() client.BuildOpts {
@@ -157,122 +175,12 @@ func (d *deps) identify(fsys fs.FS) error {
 			return fmt.Errorf("deps context: %w", err)
 		}
 		d.root = root
-		d.Env, err = cache.ParseBuildConfig(path.Join(root, configFile), text)
+		if d.Files, err = fs.Sub(fsys, root); err != nil {
+			return fmt.Errorf("deps context: %w", err)
+		}
+		d.Env, d.Project, err = cache.ParseBuildConfig(path.Join(root, configFile), text)
 		return err
 	}
 	return fmt.Errorf("deps context: neither %s (a directory that \"hermetic prefetch\" prints) nor %s (an output directory of Hermeto) is in it",
 		cache.ManifestFile, configFile)
-}
-
-// layoutStep is the step that verifies the deps context and lays it out, and
-// the report that it writes.
-type layoutStep struct {
-	tree   *pb.Definition // what RUN steps mount at depsMount
-	report llb.State
-}
-
-// layout makes the step. Its input is the plan, not what the deps context says
-// of itself, and what it puts out is what RUN steps mount: none can start on
-// bytes that were not verified.
-func (b *build) layout(ctx context.Context, d *deps, inputs []cache.Input, env []cache.EnvVar) (*layoutStep, error) {
-	order := Order{Inputs: inputs, Env: env}
-	if d.Tree() {
-		order.Tree = d.root
-	}
-	plan, err := json.Marshal(order)
-	if err != nil {
-		return nil, err
-	}
-	self, err := ownImage()
-	if err != nil {
-		return nil, err
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	step := self.Run(
-		llb.Args([]string{exe, LayoutVerb}),
-		llb.Network(pb.NetMode_NONE),
-		llb.AddMount(layoutDeps, d.state, llb.Readonly),
-		llb.AddMount(layoutPlan, llb.Scratch().File(llb.Mkfile("/"+planFile, 0o644, plan), dockerui.WithInternalName("plan")), llb.Readonly),
-		llb.WithCustomNamef("[hermetic] verify and lay out %d inputs", len(inputs)),
-	)
-	out := step.AddMount(layoutOut, llb.Scratch())
-	report := step.AddMount(layoutReport, llb.Scratch())
-	def, err := out.Marshal(ctx, llb.WithCaps(b.client.BuildOpts().Caps))
-	if err != nil {
-		return nil, err
-	}
-	return &layoutStep{tree: def.ToPB(), report: report}, nil
-}
-
-// ownImage is the image that this process runs in.
-func ownImage() (llb.State, error) {
-	data, err := os.ReadFile(selfDefinition)
-	if err != nil {
-		return llb.State{}, fmt.Errorf("the frontend's own image: %w", err)
-	}
-	var def pb.Definition
-	if err := def.UnmarshalVT(data); err != nil {
-		return llb.State{}, fmt.Errorf("the frontend's own image: %w", err)
-	}
-	op, err := llb.NewDefinitionOp(&def)
-	if err != nil {
-		return llb.State{}, fmt.Errorf("the frontend's own image: %w", err)
-	}
-	return llb.NewState(op.Output()), nil
-}
-
-// verify runs the step and reads what it found.
-func (b *build) verify(ctx context.Context, step *layoutStep) ([]cache.Problem, error) {
-	ref, err := b.reference(ctx, step.report)
-	if err != nil {
-		return nil, err
-	}
-	fsys := newRefFS(ctx, ref)
-	data, err := fs.ReadFile(fsys, reportFile)
-	if err != nil {
-		return nil, err
-	}
-	var problems []cache.Problem
-	if err := json.Unmarshal(data, &problems); err != nil {
-		return nil, fmt.Errorf("report of the layout step: %w", err)
-	}
-	return problems, nil
-}
-
-// mountSections makes the files that plans mount beside the tree, and puts them
-// into the sandbox. One step makes all of them.
-func (b *build) mountSections(ctx context.Context, box *llbgen.Sandbox, sections []cache.Section) error {
-	files := cache.Mounted(sections, OutputDir)
-	if len(files) == 0 {
-		return nil
-	}
-	var action *llb.FileAction
-	for i, f := range files {
-		name := fmt.Sprintf("/%d", i)
-		if action == nil {
-			action = llb.Mkfile(name, 0o644, f.Data)
-		} else {
-			action = action.Mkfile(name, 0o644, f.Data)
-		}
-	}
-	def, err := llb.Scratch().File(action, dockerui.WithInternalName("settings of package managers")).Marshal(ctx, llb.WithCaps(b.client.BuildOpts().Caps))
-	if err != nil {
-		return err
-	}
-	for i, f := range files {
-		box.Mounts = append(box.Mounts, llbgen.Mount{Definition: def.ToPB(), Dest: f.Path, Selector: fmt.Sprint(i), Readonly: true})
-	}
-	return nil
-}
-
-// box is the sandbox that RUN steps get: the tree and the environment.
-func box(tree *pb.Definition, env []cache.EnvVar) llbgen.Sandbox {
-	s := llbgen.Sandbox{Mounts: []llbgen.Mount{{Definition: tree, Dest: depsMount}}}
-	for _, v := range cache.ResolveEnv(env, OutputDir) {
-		s.Env = append(s.Env, v.Name+"="+v.Value)
-	}
-	return s
 }

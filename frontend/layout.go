@@ -1,11 +1,17 @@
 package frontend
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/hermetic-build/hermetic/cache"
 	"github.com/hermetic-build/hermetic/cache/ecosystem"
@@ -17,22 +23,45 @@ const LayoutVerb = "layout"
 
 // What the step sees and makes.
 const (
-	layoutDeps   = "/hermetic/deps"   // the deps context
-	layoutPlan   = "/hermetic/plan"   // plan.json, an Order
+	layoutDeps   = "/hermetic/deps"   // the deps context, or the part of one package type at its place
+	layoutPlan   = "/hermetic/plan"   // plan.json.gz, an Order
 	layoutOut    = "/hermetic/out"    // output/ and cachi2.env
 	layoutReport = "/hermetic/report" // report.json, a list of cache.Problem
 
-	planFile   = "plan.json"
+	planFile   = "plan.json.gz"
 	reportFile = "report.json"
 )
 
-// Order is what the layout step is told to do.
+// Order is what a layout step is told to do: to lay out the inputs of one
+// package type, or what all of them have in common.
 type Order struct {
-	Inputs []cache.Input
-	Env    []cache.EnvVar
-	// Tree is the output directory in the deps context, for one that a package
-	// manager's tools made; "" for a view of the store.
-	Tree string `json:",omitempty"`
+	// Kind is the package type, "" for what they have in common.
+	Kind string `json:",omitempty"`
+	// Inputs are all of this type that the build needs, and Manifest says which
+	// blobs of the view they are, if it is one (cache.Manifest).
+	Inputs   []cache.Input `json:",omitempty"`
+	Manifest string        `json:",omitempty"`
+	// Derived are lockfiles inside of Archives that inputs are from. The view has
+	// the archives, and both must agree.
+	Derived  []cache.Derived `json:",omitempty"`
+	Archives []cache.Input   `json:",omitempty"`
+	// Tree tells that the deps context is an output directory, which a package
+	// manager's tools made, rather than a view of the store.
+	Tree bool `json:",omitempty"`
+	// Env is the environment.
+	Env []cache.EnvVar `json:",omitempty"`
+	// Kinds are the package types that have steps of their own, in the order of
+	// what all have in common.
+	Kinds []string `json:",omitempty"`
+}
+
+// place is where below layoutDeps the step has its part of the deps context:
+// where it is in the whole.
+func (o Order) place() string {
+	if o.Tree && o.Kind != "" {
+		return "deps/" + o.Kind
+	}
+	return o.Kind
 }
 
 // RunLayout is the layout step. It ends well also when inputs are missing or
@@ -43,34 +72,55 @@ func RunLayout() error {
 	if err != nil {
 		return err
 	}
-	var order Order
-	if err := json.Unmarshal(data, &order); err != nil {
+	order, err := parseOrder(data)
+	if err != nil {
 		return fmt.Errorf("%s: %w", planFile, err)
 	}
 	return order.run(layoutDeps, layoutOut, layoutReport)
 }
 
+// Encode is the order as the file that the step reads. It is compressed, as it
+// is part of the graph: the daemon keeps that, and writes it into the record of
+// each build.
+func (o Order) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(json.NewEncoder(z).Encode(o), z.Close())
+	return b.Bytes(), err
+}
+
+func parseOrder(data []byte) (o Order, err error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return o, err
+	}
+	err = json.NewDecoder(z).Decode(&o)
+	return o, err
+}
+
 // run lays out the deps context at from below out, and writes the report.
 func (o Order) run(from, out, report string) error {
-	dir := filepath.Join(out, outputName)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
+	places := []string{outputName}
+	if o.Kind != "" {
+		places = append(places, path.Join(outputName, "deps", o.Kind))
 	}
-	if err := os.Chmod(dir, 0o777); err != nil { // the umask took part of it
-		return err
+	for _, kind := range o.Kinds {
+		places = append(places, path.Join(outputName, "deps", kind))
 	}
-	var problems []cache.Problem
-	var err error
-	if o.Tree != "" {
-		problems, err = o.copyTree(filepath.Join(from, filepath.FromSlash(o.Tree)), dir)
-	} else {
-		problems, err = o.fromView(from, dir)
+	for _, p := range places {
+		if err := cache.MkdirWorld(out, p); err != nil {
+			return err
+		}
 	}
+	problems, err := o.lay(from, out)
 	if err != nil {
 		return err
 	}
-	env := cache.File{Path: envName, Data: envFile(cache.ResolveEnv(o.Env, OutputDir))}
-	if _, err := (cache.Layout{Extra: []cache.File{env}}).Write(out, nil); err != nil {
+	env := cache.File{Path: envName, Data: cache.EnvFile(cache.ResolveEnv(o.Env, OutputDir))}
+	if _, err = (cache.Layout{Extra: []cache.File{env}}).Write(out, nil); err != nil {
 		return err
 	}
 	text, err := json.Marshal(problems)
@@ -80,52 +130,42 @@ func (o Order) run(from, out, report string) error {
 	return os.WriteFile(filepath.Join(report, reportFile), text, 0o644)
 }
 
-func (o Order) fromView(from, dir string) ([]cache.Problem, error) {
-	text, err := os.ReadFile(filepath.Join(from, cache.ManifestFile))
-	if err != nil {
+// lay writes the output directory.
+func (o Order) lay(from, out string) ([]cache.Problem, error) {
+	dir := filepath.Join(out, outputName)
+	layout := ecosystem.Layout(o.Inputs, cache.BuildConfig(o.Env))
+	layout.Extra = slices.DeleteFunc(layout.Extra, func(f cache.File) bool {
+		return strings.HasPrefix(f.Path, "deps/") && !strings.HasPrefix(f.Path, "deps/"+o.Kind+"/")
+	})
+	if err := os.MkdirAll(filepath.Join(from, filepath.FromSlash(o.place())), 0o755); err != nil { // nothing is mounted there
 		return nil, err
 	}
-	m, err := cache.ParseManifest(cache.ManifestFile, text)
-	if err != nil {
-		return nil, err
+	if o.Tree {
+		tree, err := cache.OpenTree(from)
+		if err != nil {
+			return nil, err
+		}
+		defer tree.Close()
+		var own []string
+		for _, kind := range o.Kinds {
+			own = append(own, path.Join("deps", kind))
+		}
+		problems := layout.Check(tree)
+		more, err := cache.CopyTree(dir, from, own...)
+		return cache.SortProblems(append(problems, more...)), err
+	}
+	m := &cache.Manifest{}
+	if o.Manifest != "" {
+		var err error
+		if m, err = cache.ParseManifest(cache.ManifestFile, []byte(o.Manifest)); err != nil {
+			return nil, err
+		}
 	}
 	view, err := cache.OpenView(from, m)
 	if err != nil {
 		return nil, err
 	}
 	defer view.Close()
-	return ecosystem.Layout(o.Inputs, cache.BuildConfig(o.Env)).Write(dir, view)
-}
-
-func (o Order) copyTree(from, dir string) ([]cache.Problem, error) {
-	tree, err := cache.OpenTree(from)
-	if err != nil {
-		return nil, err
-	}
-	defer tree.Close()
-	problems := ecosystem.Layout(o.Inputs, cache.File{}).Check(tree)
-	more, err := cache.CopyTree(dir, from)
-	return cache.SortProblems(append(problems, more...)), err
-}
-
-// envFile is the environment as lines for a shell to source, as Hermeto's
-// generate-env writes them. Builds test for the file to find out whether they
-// are hermetic.
-func envFile(env []cache.EnvVar) []byte {
-	var b strings.Builder
-	for _, v := range env {
-		fmt.Fprintf(&b, "export %s=%s\n", v.Name, shellQuote(v.Value))
-	}
-	return []byte(b.String())
-}
-
-// shellQuote quotes as Python's shlex.quote does, which Hermeto uses.
-func shellQuote(s string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./-_", r)
-	}
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'"'"'`) + "'"
+	problems, err := layout.Write(dir, view)
+	return cache.SortProblems(append(problems, cache.CheckDerived(view, o.Archives, o.Derived)...)), err
 }

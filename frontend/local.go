@@ -61,6 +61,8 @@ func (b *build) locals() []string {
 			out = append(out, "the build context")
 		case b.cfg.file:
 			out = append(out, "the Dockerfile")
+		case DepsContext:
+			out = append(out, "the deps context")
 		default:
 			out = append(out, fmt.Sprintf("the named context %q", name))
 		}
@@ -75,6 +77,7 @@ func (b *build) locals() []string {
 func (b *build) lookForFiles(ctx context.Context, g *llbgen.Graph) <-chan []preflight.Finding {
 	done := make(chan []preflight.Finding, 1)
 	sources := map[digest.Digest][]preflight.Source{}
+	defs := map[digest.Digest]*pb.Definition{} // made here: the graph is about to change
 	for _, src := range g.Sources() {
 		b.reads(src)
 	}
@@ -82,24 +85,26 @@ func (b *build) lookForFiles(ctx context.Context, g *llbgen.Graph) <-chan []pref
 		if !strings.HasPrefix(c.Source.Identifier, localScheme) {
 			continue
 		}
+		if def, err := g.Output(llbgen.OutputRef{Digest: c.From}); err == nil {
+			defs[c.From] = def
+		}
 		f := b.at(c.Places)
 		sources[c.From] = append(sources[c.From], preflight.Source{Path: c.Path, Line: f.Line, End: f.End})
 	}
 	go func() {
 		var found []preflight.Finding
 		for from, s := range sources {
-			found = append(found, b.filesOf(ctx, g, from, s)...)
+			found = append(found, b.filesOf(ctx, defs[from], s)...)
 		}
-		done <- found
+		done <- b.lacking(ctx, found)
 	}()
 	return done
 }
 
 // filesOf looks into one directory. One that does not arrive is for the build
 // itself to complain about.
-func (b *build) filesOf(ctx context.Context, g *llbgen.Graph, from digest.Digest, sources []preflight.Source) []preflight.Finding {
-	def, err := g.Only(from)
-	if err != nil || def == nil {
+func (b *build) filesOf(ctx context.Context, def *pb.Definition, sources []preflight.Source) []preflight.Finding {
+	if def == nil {
 		return nil
 	}
 	res, err := b.client.Client.Solve(ctx, client.SolveRequest{Definition: def})
@@ -114,4 +119,16 @@ func (b *build) filesOf(ctx context.Context, g *llbgen.Graph, from digest.Digest
 	gitmodules := b.gitmodules
 	b.mu.Unlock()
 	return preflight.Files(newRefFS(ctx, ref), b.cfg.filename, gitmodules, sources)
+}
+
+// lacking are the findings about files that the build itself does not supply. It
+// waits for the preflight to know.
+func (b *build) lacking(ctx context.Context, found []preflight.Finding) []preflight.Finding {
+	if len(found) == 0 {
+		return nil
+	}
+	_, _ = b.sandbox(ctx) // its error is told elsewhere
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.DeleteFunc(found, b.report.Supplies)
 }

@@ -86,6 +86,9 @@ func (b *build) gather(ctx context.Context) (lockfiles fs.FS, d *deps, err error
 	if given == nil && d != nil && d.Manifest != nil && len(ecosystem.Patterns(d.Manifest.Packages...)) > len(ecosystem.Patterns()) {
 		lockfiles, err = b.lockfiles(ctx, d.Manifest.Packages) // the cache was made from lockfiles of other names
 	}
+	if err == nil && d != nil && len(d.Project) > 0 {
+		lockfiles, err = b.lockfiles(ctx, given, d.ProjectPatterns()...)
+	}
 	return lockfiles, d, err
 }
 
@@ -158,25 +161,21 @@ func (b *build) mount(ctx context.Context, d *deps) (llbgen.Sandbox, error) {
 	plan := b.report.Plan
 	env := append(slices.Clone(plan.Env), ecosystem.Env(plan.Inputs)...)
 	if d.Tree() {
-		env = d.Env
+		env = kindsOf(d.Env, plan)
 	}
 	if err := checkEnv(env); err != nil {
 		return llbgen.Sandbox{}, err
 	}
-	step, err := b.layout(ctx, d, plan.Inputs, env)
-	if err != nil {
-		return llbgen.Sandbox{}, err
-	}
-	problems, err := b.verify(ctx, step)
+	laid, problems, err := b.layOut(ctx, d, plan, env)
 	if err != nil {
 		return llbgen.Sandbox{}, fmt.Errorf("deps context: %w", err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.tree = step.tree
+	b.laid, b.deps = laid, d
 	b.report.Problems(problems)
-	out := box(step.tree, env)
-	if err := b.mountSections(ctx, &out, plan.Sections); err != nil {
+	out, err := b.sandboxOf(ctx, laid, plan.Sections)
+	if err != nil {
 		return llbgen.Sandbox{}, err
 	}
 	return out, b.report.Err()

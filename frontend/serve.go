@@ -21,7 +21,7 @@ import (
 // which has verified them.
 func (b *build) serve(ctx context.Context, g *llbgen.Graph) error {
 	b.mu.Lock()
-	tree, plan := b.tree, b.report.Plan
+	tree, plan := b.laid, b.report.Plan
 	b.mu.Unlock()
 	if tree == nil {
 		return nil
@@ -40,6 +40,9 @@ func (b *build) serve(ctx context.Context, g *llbgen.Graph) error {
 		if err := g.Replace(llbgen.OutputRef{Digest: c.From}, file); err != nil {
 			return err
 		}
+		b.mu.Lock()
+		b.given.files[in.ID()] = in
+		b.mu.Unlock()
 	}
 	return nil
 }
@@ -60,7 +63,7 @@ func (b *build) lacks(in cache.Input) bool {
 // directory with one file, which only its owner may read unless the ADD says
 // otherwise (BuildKit source/http).
 func (b *build) artifact(ctx context.Context, in cache.Input, src *pb.SourceOp) (*pb.Definition, error) {
-	op, err := llb.NewDefinitionOp(b.tree)
+	dir, from, err := b.laidOut(path.Join("deps", in.Ecosystem, in.Path))
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +71,8 @@ func (b *build) artifact(ctx context.Context, in cache.Input, src *pb.SourceOp) 
 	if name == "" {
 		name = path.Base(strings.TrimSuffix(src.Identifier, "/"))
 	}
-	from := path.Join("/", outputName, "deps", in.Ecosystem, in.Path)
 	st := llb.Scratch().File(
-		llb.Copy(llb.NewState(op.Output()), from, "/"+name, &llb.CopyInfo{Mode: &llb.ChmodOpt{Mode: 0o600}}),
+		llb.Copy(dir, from, "/"+name, &llb.CopyInfo{Mode: &llb.ChmodOpt{Mode: 0o600}}),
 		dockerui.WithInternalName(fmt.Sprintf("%s from the cache", in.Name)),
 	)
 	def, err := st.Marshal(ctx, llb.WithCaps(b.client.BuildOpts().Caps))
@@ -88,7 +90,7 @@ const resolvConf = "# A sealed build has no network, and so no name servers.\n"
 // asks for provenance with all steps and nothing else is added to the build,
 // these shall be the steps of the Dockerfile.
 func (b *build) mask(ctx context.Context, box *llbgen.Sandbox) error {
-	if b.cfg.fullSteps && b.tree == nil {
+	if b.cfg.fullSteps && b.laid == nil {
 		return nil
 	}
 	st := llb.Scratch().File(llb.Mkfile("/resolv.conf", 0o644, []byte(resolvConf)), dockerui.WithInternalName("mask /etc/resolv.conf"))
