@@ -9,9 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/moby/buildkit/frontend/gateway/grpcclient"
 	"github.com/moby/buildkit/util/appcontext"
-	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // the codec that the daemon speaks
 
 	"github.com/hermetic-build/hermetic/frontend"
 )
@@ -20,15 +18,18 @@ import (
 // collector counts it: with it the first collection comes when the program has
 // made some 110 MB. The program lives for a fraction of a second, and a build in
 // which nothing changed waits for it. Beyond that it collects as often as its
-// size asks for, so that hostile files cannot fill the machine.
+// size asks for, and near memoryLimit more often, so that hostile files cannot
+// fill the machine.
 const (
-	ballast   = 220 << 20
-	gcPercent = 50
+	ballast     = 220 << 20 // bytes
+	gcPercent   = 50
+	memoryLimit = ballast + 320<<20 // bytes; the ballast counts, though it costs none
 )
 
 func main() {
 	weight := make([]byte, ballast)
 	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(memoryLimit)
 	err := run(os.Args[1:])
 	runtime.KeepAlive(weight)
 	if err != nil {
@@ -40,7 +41,7 @@ func main() {
 func run(args []string) error {
 	switch {
 	case len(args) == 0:
-		return grpcclient.RunFromEnvironment(appcontext.Context(), frontend.Build)
+		return serve(appcontext.Context(), frontend.Build)
 	case len(args) == 1 && args[0] == frontend.LayoutVerb:
 		return frontend.RunLayout()
 	}
