@@ -257,6 +257,9 @@ func (p *program) refused(j *job, r *preflight.Report) error {
 	if ownImage && j.line.policy() == "" && slices.ContainsFunc(failed, func(f preflight.Finding) bool { return f.Rule.Exceptable }) {
 		f.hints = []string{"what a policy in the frontend image grants is not known here: name it with --policy FILE"}
 	}
+	if slices.ContainsFunc(failed, func(f preflight.Finding) bool { return f.Rule == preflight.InvalidLockfile }) {
+		f.hints = append(f.hints, narrower(j.input, r.Plan.Packages)...)
+	}
 	return f
 }
 

@@ -14,6 +14,9 @@ import (
 
 	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/tonistiigi/fsutil"
+
+	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/cache/ecosystem"
 )
 
 // ignoreName is the file that says what of a context is not sent. One beside
@@ -68,6 +71,27 @@ func (c *buildContext) ignored(dockerfile string) (name string, patterns []strin
 		return name, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return name, patterns, nil
+}
+
+// hidden are the packages that are in the context on this machine and are not
+// found, since the ignore file leaves their lockfiles out.
+func (c *buildContext) hidden() []cache.Package {
+	found, err := ecosystem.Discover(unignored{c.fs()})
+	if err != nil {
+		return nil // it was walked before
+	}
+	return found
+}
+
+// unignored is a directory without its ignore file.
+type unignored struct{ fs.FS }
+
+// Open implements fs.FS.
+func (u unignored) Open(name string) (fs.File, error) {
+	if name == ignoreName {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return u.FS.Open(name)
 }
 
 // errSeen ends a walk.

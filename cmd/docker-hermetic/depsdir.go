@@ -29,7 +29,8 @@ func openDeps(dir string) (*depsDir, error) {
 		text, err := os.ReadFile(filepath.Join(at, configFile))
 		if err == nil {
 			d := &depsDir{dir: at}
-			d.Env, err = cache.ParseBuildConfig(filepath.Join(at, configFile), text)
+			d.Files = os.DirFS(at)
+			d.Env, d.Project, err = cache.ParseBuildConfig(filepath.Join(at, configFile), text)
 			return d, err
 		}
 	}

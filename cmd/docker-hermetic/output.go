@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/tonistiigi/go-csvvalue"
+
 	"github.com/hermetic-build/hermetic/cache"
+	"github.com/hermetic-build/hermetic/cache/artifact"
 	"github.com/hermetic-build/hermetic/cache/ecosystem"
 )
 
@@ -30,6 +35,85 @@ type output struct {
 	dir      string
 	layout   string
 	source   string // the absolute path of the build context
+	bom      []byte // of a tree: its bill of materials
+
+	oci    string             // the directory of an OCI layout; "" for none
+	push   artifact.Reference // where in a registry; zero for nowhere
+	verify bool               // read again what was written before
+	quiet  bool               // no words about what was sent
+}
+
+// directory tells whether a deps context or a tree is to be written.
+func (o output) directory() bool { return o.dir != "" || !o.image() }
+
+// image tells whether an image is to be made.
+func (o output) image() bool { return o.oci != "" || o.push != (artifact.Reference{}) }
+
+// destination is the output that the flags ask for.
+func (o *prefetchOptions) destination() (output, error) {
+	out := output{layout: o.layout, verify: o.verify, quiet: o.progress == "quiet" || o.progress == "json"}
+	var err error
+	if out.dir, out.oci, err = splitOutput(o.output); err != nil {
+		return output{}, usage(fmt.Sprintf("--output %s: %v", o.output, err), "an example is --output type=oci,dest=deps")
+	}
+	if o.push != "" {
+		if out.push, err = artifact.ParseReference(o.push); err != nil {
+			return output{}, usage(fmt.Sprintf("--push %s: %v", o.push, err), "an example is --push registry.example.com/app-deps:1.2")
+		}
+		if o.offline {
+			return output{}, usage("--push and --offline: a registry is a network", "drop one of them, or write an image with --output type=oci,dest=DIR")
+		}
+	}
+	switch {
+	case o.layout == layoutHermeto && out.oci != "":
+		return output{}, usage("--layout hermeto: an image holds what a build takes, not a tree of Hermeto", "drop one of them")
+	case o.layout == layoutHermeto && out.dir == "":
+		return output{}, usage("--layout hermeto: no --output to write it to", "add --output DIR")
+	}
+	return out, nil
+}
+
+// splitOutput reads --output: a directory, or buildx's notation for an OCI
+// layout.
+func splitOutput(text string) (dir, oci string, err error) {
+	if !strings.HasPrefix(text, "type=") {
+		return text, "", nil
+	}
+	fields, err := csvvalue.Fields(text, nil)
+	if err != nil {
+		return "", "", err
+	}
+	for _, f := range fields {
+		key, value, _ := strings.Cut(f, "=")
+		switch {
+		case key == "type" && value == "oci", key == "tar" && value == "false": // what buildx calls a layout
+		case key == "type":
+			return "", "", fmt.Errorf("type %q: want oci", value)
+		case key == "dest":
+			oci = value
+		default:
+			return "", "", fmt.Errorf("%q: want type=oci,dest=DIR", f)
+		}
+	}
+	if oci == "" {
+		return "", "", errors.New("no dest=DIR")
+	}
+	return "", oci, nil
+}
+
+// writable refuses directories that hold something else: what is in an output
+// directory will be gone.
+func (o output) writable() error {
+	if o.dir != "" {
+		return replaceable(o.dir, markers[o.layout])
+	}
+	if o.oci == "" {
+		return nil
+	}
+	if err := artifact.CheckLayout(o.oci); err != nil {
+		return trouble(fmt.Sprintf("--output %s: %v", o.oci, bare(err)), "name a directory that does not exist yet")
+	}
+	return nil
 }
 
 // write makes the output and is its absolute path.
@@ -56,6 +140,7 @@ func write(ctx context.Context, store *cache.Store, plan cache.Plan, o output) (
 		return "", err
 	}
 	defer src.Close()
+	o.dir = dir
 	return dir, replaceDir(dir, func(tmp string) error {
 		return writeTree(ctx, tmp, o.tree(plan), src)
 	})
@@ -63,7 +148,16 @@ func write(ctx context.Context, store *cache.Store, plan cache.Plan, o output) (
 
 // tree is that of a plan, as far as the manifest has it.
 func (o output) tree(plan cache.Plan) cache.Layout {
-	return ecosystem.Layout(o.manifest.Resolve(plan.Inputs), cache.BuildConfigOf(plan.Env, plan.Project, o.source))
+	inputs := o.manifest.Resolve(plan.Inputs)
+	env := slices.Concat(plan.Env, ecosystem.Env(inputs), ecosystem.OutputEnv(plan))
+	project := o.manifest.Fill(plan.Project, plan.Inputs)
+	for _, f := range plan.Output {
+		f.Path = filepath.Join(o.dir, filepath.FromSlash(f.Path))
+		project = append(project, f)
+	}
+	l := ecosystem.Layout(inputs, cache.BuildConfigOf(env, project, o.source))
+	l.Extra = append(l.Extra, cache.File{Path: bomFile, Data: o.bom})
+	return l
 }
 
 // writeTree writes a layout to the empty directory dir.
@@ -114,6 +208,23 @@ func replaceDir(dir string, fill func(tmp string) error) error {
 			os.Rename(old, dir) // the tree that was there is better than none
 		}
 		return err
+	}
+	return nil
+}
+
+// replaceable refuses an output directory that holds anything but an output of
+// the same kind, told by its marker: what is in it will be gone.
+func replaceable(dir, marker string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--output %s: %w", dir, bare(err))
+	}
+	if info, err := os.Lstat(filepath.Join(dir, marker)); err != nil || !info.Mode().IsRegular() {
+		return trouble(fmt.Sprintf("--output %s: not empty, and has no %s: it may not be replaced", dir, marker),
+			"name a directory that does not exist yet")
 	}
 	return nil
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,6 +25,11 @@ type fetchOptions struct {
 	progress string
 	offline  bool
 	verify   bool
+
+	parallel, tries int           // 0 for the default, as of stall
+	stall           time.Duration // without a byte
+	crates          fetch.Crates
+	rawErrors       bool // what fetching says is for the caller to put into words
 }
 
 // register adds the flags that prefetch and build share.
@@ -40,14 +45,19 @@ type prefetchOptions struct {
 	fetchOptions
 	output    string
 	layout    string
+	push      string
 	platforms []string
+	bom       string
 }
 
 const prefetchLong = `Fetch all that the lockfiles in CONTEXT name, check it against them, and print
 the directory that a build is given as its build context "hermetic". Nothing of
 CONTEXT is changed and nothing in it is run.
 
-What was fetched before is not fetched again; one store serves all projects.`
+What was fetched before is not fetched again; one store serves all projects.
+
+With --output type=oci or --push the cache becomes an image, and what is printed
+is its name with its digest: it stands for the directory.`
 
 const prefetchExample = `  $ hermetic prefetch .
   /home/me/.cache/hermetic/views/5f0c0d1c4e1f2a7be1e51f7bdc9a7f10
@@ -55,7 +65,11 @@ const prefetchExample = `  $ hermetic prefetch .
       --build-context hermetic=$(hermetic prefetch .) .
 
   A directory as Hermeto makes it, for other builders:
-  $ hermetic prefetch --layout hermeto --output ./hermeto-output .`
+  $ hermetic prefetch --layout hermeto --output ./hermeto-output .
+
+  An image that a release can pin:
+  $ hermetic prefetch --push registry.example.com/app-deps:1.2 .
+  docker-image://registry.example.com/app-deps:1.2@sha256:9f1c…`
 
 func (p *program) prefetchCommand() *cobra.Command {
 	var o prefetchOptions
@@ -73,10 +87,12 @@ func (p *program) prefetchCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	o.register(flags)
-	flags.StringVar(&o.output, "output", "", "write to `DIR` instead of the store")
+	flags.StringVar(&o.output, "output", "", "write to `DIR` instead of the store; type=oci,dest=DIR: an image in the OCI layout DIR")
+	flags.StringVar(&o.push, "push", "", "push an image of it to `REF` in a registry")
 	flags.Var(word(&o.layout, layoutView, layoutHermeto), "layout", "what is written to --output: "+layoutView+", "+layoutHermeto)
 	flags.Var(word(&o.progress, progressModes...), "progress", "how progress is shown: "+strings.Join(progressModes, ", "))
 	flags.StringArrayVar(&o.platforms, "platform", nil, "platforms that build steps run on, `OS/ARCH[,...]` (default "+ownPlatform()+")")
+	flags.StringVar(&o.bom, "bom", "", "write a bill of materials to `FILE`: CycloneDX, or SPDX where it ends with .spdx.json")
 	completeWords(cmd, "layout", layoutView, layoutHermeto)
 	completeWords(cmd, "progress", progressModes...)
 	return cmd
@@ -84,8 +100,9 @@ func (p *program) prefetchCommand() *cobra.Command {
 
 // prefetch fetches for one CONTEXT and prints where the result is.
 func (p *program) prefetch(ctx context.Context, o *prefetchOptions, name string) error {
-	if o.layout == layoutHermeto && o.output == "" {
-		return usage("--layout hermeto: no --output to write it to", "add --output DIR")
+	out, err := o.destination()
+	if err != nil {
+		return err
 	}
 	wanted, err := parsePlatforms(o.platforms)
 	if err != nil {
@@ -99,46 +116,58 @@ func (p *program) prefetch(ctx context.Context, o *prefetchOptions, name string)
 		return err
 	}
 	defer c.Close()
-	if o.output != "" {
-		if err := replaceable(o.output, markers[o.layout]); err != nil {
-			return err
-		}
+	if err := out.writable(); err != nil {
+		return err
 	}
 	store, err := p.openStore(&o.fetchOptions, c)
 	if err != nil {
 		return err
 	}
-	plan, err := p.soundPlan(c, o.input, wanted)
+	given := ecosystem.Options{Platforms: wanted}
+	if o.layout == layoutHermeto || o.bom != "" {
+		given = p.described(given, name)
+	}
+	plan, err := p.soundPlan(c, o.input, given)
 	if err != nil {
 		return err
 	}
-	manifest, err := p.fetch(ctx, store, plan, &o.fetchOptions)
-	if err != nil {
+	if out.manifest, err = p.fetch(ctx, store, plan, &o.fetchOptions); err != nil {
 		return err
 	}
-	source, err := realPath(name)
-	if err != nil {
+	plan = ecosystem.Complete(plan, out.manifest)
+	if out.source, err = realPath(name); err != nil {
 		return fmt.Errorf("%s: %w", name, bare(err))
 	}
-	dir, err := write(ctx, store, plan, output{manifest, o.output, o.layout, source})
-	if err != nil {
+	if err := p.bills(o, plan, &out, given.Revisions["."].Time); err != nil {
 		return err
 	}
-	fmt.Fprintln(p.stdout, dir)
+	if out.directory() {
+		dir, err := write(ctx, store, plan, out)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(p.stdout, dir)
+	}
+	if out.image() {
+		return p.writeImage(ctx, store, out)
+	}
 	return nil
 }
 
 // soundPlan is the plan of the prefetch input, or of all that the context has;
 // what is wrong with the lockfiles, all of it, is the error.
-func (p *program) soundPlan(c *buildContext, input string, platforms []string) (cache.Plan, error) {
+func (p *program) soundPlan(c *buildContext, input string, o ecosystem.Options) (cache.Plan, error) {
 	pkgs, err := p.packages(c, input)
 	if err != nil {
 		return cache.Plan{}, err
 	}
 	if len(pkgs) == 0 {
 		p.say("%s: no lockfile of %s; the deps context is empty", c.name, strings.Join(ecosystem.Types(), ", "))
+		for _, hidden := range c.hidden() {
+			p.say("%s hides %s at %s", ignoreName, hidden.Type, hidden.Path)
+		}
 	}
-	plan := ecosystem.New(c.fs(), pkgs, ecosystem.Options{Platforms: platforms})
+	plan := ecosystem.New(c.fs(), pkgs, o)
 	for _, warning := range plan.Warnings {
 		p.say("warning: %s", warning)
 	}
@@ -149,8 +178,17 @@ func (p *program) soundPlan(c *buildContext, input string, platforms []string) (
 	for _, problem := range plan.Problems {
 		fmt.Fprintln(&lines, problem)
 	}
-	return plan, &fault{code: exitRefused, lines: lines.String(),
+	return plan, &fault{code: exitRefused, lines: lines.String(), hints: append(ecosystem.Remedies(plan.Problems), narrower(input, pkgs)...),
 		text: count(len(plan.Problems), "problem", "problems") + "; nothing was fetched"}
+}
+
+// narrower is the hint that not all that was found needs to be used: where
+// lockfiles lie about that no build reads, nobody mends them.
+func narrower(input string, found []cache.Package) []string {
+	if input != "" || len(found) < 2 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d packages were found; where the build uses fewer, name those: --input '[%s, …]'", len(found), found[0])}
 }
 
 // openStore opens the store, which must not be part of what is built: a build
@@ -184,17 +222,34 @@ func (p *program) openStore(o *fetchOptions, c *buildContext) (*cache.Store, err
 	return store, nil
 }
 
+// ignoreCrates is Hermeto's variable for those who build no Rust in Python packages.
+const ignoreCrates = "HERMETO_PIP__IGNORE_DEPENDENCIES_CRATES"
+
 // fetch makes the store hold all that plan needs.
 func (p *program) fetch(ctx context.Context, store *cache.Store, plan cache.Plan, o *fetchOptions) (*cache.Manifest, error) {
+	if text := p.env[ignoreCrates]; text != "" {
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, usage(fmt.Sprintf("%s: %.80q: want true or false", ignoreCrates, text), "")
+		}
+		if on {
+			o.crates = fetch.CratesIgnored
+		}
+	}
 	progress, done := p.showProgress(o.progress)
 	manifest, err := fetch.All(ctx, store, plan, fetch.Options{
 		Env:      func(name string) string { return p.env[name] },
 		Mirrors:  o.mirrors,
 		Offline:  o.offline,
 		Verify:   o.verify,
+		Crates:   o.crates,
 		Progress: progress,
+		Parallel: o.parallel, Tries: o.tries, StallTimeout: o.stall,
 	})
 	done()
+	if o.rawErrors {
+		return manifest, err
+	}
 	return manifest, unfetched(err)
 }
 
@@ -222,22 +277,5 @@ func (m *mirrors) Set(s string) error {
 		return fmt.Errorf("%s has one already; put several places into one list, as in GOPROXY", kind)
 	}
 	(*m)[kind] = url
-	return nil
-}
-
-// replaceable refuses an output directory that holds anything but an output of
-// the same kind, told by its marker: what is in it will be gone.
-func replaceable(dir, marker string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("--output %s: %w", dir, bare(err))
-	}
-	if info, err := os.Lstat(filepath.Join(dir, marker)); err != nil || !info.Mode().IsRegular() {
-		return trouble(fmt.Sprintf("--output %s: not empty, and has no %s: it may not be replaced", dir, marker),
-			"name a directory that does not exist yet")
-	}
 	return nil
 }

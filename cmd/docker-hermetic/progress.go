@@ -162,9 +162,19 @@ const largeInput = 8 << 20
 
 // Begin implements fetch.Progress.
 func (b *board) Begin(missing, held []cache.Input) {
+	b.begin(missing, held)
+	if len(b.locks) > 0 && b.stop == nil {
+		b.start()
+	}
+}
+
+func (b *board) begin(missing, held []cache.Input) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	now := time.Now()
 	for _, in := range missing {
 		s := b.step(in, now)
+		s.ended = nil
 		if s.left[moduleOf(in)]++; s.left[moduleOf(in)] == 1 {
 			s.total++
 		}
@@ -177,16 +187,12 @@ func (b *board) Begin(missing, held []cache.Input) {
 			s.held++
 		}
 	}
-	if len(b.locks) == 0 {
-		return
-	}
 	for _, s := range b.locks {
 		if s.total == 0 {
 			s.ended = &now
 		}
 	}
 	slices.SortFunc(b.locks, func(a, b *lockStep) int { return strings.Compare(a.file, b.file) })
-	b.start()
 }
 
 func moduleOf(in cache.Input) string { return in.Name + "@" + in.Version }

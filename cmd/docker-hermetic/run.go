@@ -30,6 +30,8 @@ type program struct {
 	// docker is the command line that reaches the docker CLI: its name and, as
 	// a plugin, the global flags that it was given.
 	docker []string
+	// app is whose names bills of materials have: that of Hermeto's program.
+	app string
 }
 
 // run is the whole program. It touches nothing of the process but its working
@@ -38,7 +40,7 @@ type program struct {
 func run(ctx context.Context, args, env []string, std streams) int {
 	p := &program{
 		env: map[string]string{}, stdin: std.stdin, stdout: std.stdout, stderr: std.stderr,
-		docker: []string{"docker"},
+		docker: []string{"docker"}, app: hermetoNames[0],
 	}
 	for _, kv := range env {
 		if name, value, ok := strings.Cut(kv, "="); ok {
@@ -46,6 +48,9 @@ func run(ctx context.Context, args, env []string, std streams) int {
 		}
 	}
 	root := p.command()
+	if app := hermetoApp(args); app != "" {
+		root = p.hermetoCommand(app)
+	}
 	var err error
 	if plugin.RunningStandalone() {
 		addCompletion(root)
@@ -87,6 +92,14 @@ func (p *program) command() *cobra.Command {
 			return cmd.Help()
 		},
 	}
+	p.dress(root)
+	root.AddCommand(p.prefetchCommand(), p.checkCommand(), p.buildCommand(), p.versionCommand())
+	root.AddCommand((&hermetoProgram{program: p}).commands()...)
+	return root
+}
+
+// dress gives a tree of commands its streams and its voice.
+func (p *program) dress(root *cobra.Command) {
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
@@ -94,8 +107,6 @@ func (p *program) command() *cobra.Command {
 	root.SetUsageTemplate(helpTemplate)
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(p.prefetchCommand(), p.checkCommand(), p.buildCommand(), p.versionCommand())
-	return root
 }
 
 // addCompletion adds cobra's completion command. A plugin has docker's instead.

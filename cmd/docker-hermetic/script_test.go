@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
+
+	"github.com/hermetic-build/hermetic/internal/lab/registrytest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden parts of testdata/script")
@@ -33,7 +36,7 @@ func TestMain(m *testing.M) {
 		pluginDirs = nil // what this machine has is no part of a test
 		os.Exit(mainExit())
 	}
-	testscript.Main(m, map[string]func(){"hermetic": program, "docker-hermetic": program})
+	testscript.Main(m, map[string]func(){"hermetic": program, "docker-hermetic": program, "hermeto": program, "cachi2": program})
 }
 
 // TestScript runs each script of testdata/script, one a behaviour. Beside the
@@ -43,7 +46,17 @@ func TestMain(m *testing.M) {
 //	                    loopback; MIRROR and GOPROXY are its URL
 //	gosum FILE MODULE@VERSION[/go.mod]…   write a go.sum of these modules
 //	fileserver DIR FILE…  serve DIR on loopback, what is in its "private" only to
-//	                    user:s3cret; "@FILES@" in each FILE becomes its URL
+//	                    user:s3cret; "@FILES@" in each FILE becomes its URL; below
+//	                    "short", "long", "other" and "html" it lies about DIR (liar)
+//	sums FILE…          make "@SUM NAME@" the sha256 of the file NAME
+//	crate KIND NAME-VERSION FILE   write a crate: good, bomb, link, climb, device, twice
+//	sdist DIR FILE      pack the directory into a source distribution
+//	pipindex DIR URL[#FRAGMENT]…   write the page of a package in an index
+//	registry [USER PASSWORD]  serve a registry on loopback, REGISTRY is its host
+//	uploads             print what was sent to it since the last time
+//	gitrepo DIR [URL]   make DIR a git repository with one commit, always the same
+//	                    for the same files, and URL as its remote "origin"
+//	workdir FILE…       make "@WORK@" the directory of the script
 //	hangproxy           serve nothing: requests wait until the script ends
 //	waitrequest         wait until hangproxy has been asked
 //	waitfile FILE       wait until the file is there
@@ -58,8 +71,9 @@ func TestScript(t *testing.T) {
 		UpdateScripts: *update,
 		Setup:         setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"goproxy": goproxyCmd, "fileserver": fileserverCmd, "gosum": gosumCmd, "hangproxy": hangproxyCmd, "waitrequest": waitrequestCmd,
+			"goproxy": goproxyCmd, "fileserver": fileserverCmd, "gitrepo": gitrepoCmd, "workdir": workdirCmd, "sums": sumsCmd, "crate": crateCmd, "sdist": sdistCmd, "pipindex": pipindexCmd, "gosum": gosumCmd, "hangproxy": hangproxyCmd, "waitrequest": waitrequestCmd,
 			"waitfile": waitfileCmd, "conforms": conformsCmd, "dates": datesCmd,
+			"registry": registryCmd, "uploads": uploadsCmd,
 			"flipbit": flipbitCmd, "tree": treeCmd, "exits": exitsCmd,
 		},
 	})
@@ -170,7 +184,7 @@ func fileserverCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: fileserver DIR FILE...")
 	}
-	files := http.FileServer(http.Dir(ts.MkAbs(args[0])))
+	files := liar(http.FileServer(http.Dir(ts.MkAbs(args[0]))), ts.MkAbs(args[0]))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
 		if strings.HasPrefix(r.URL.Path, "/private/") && (user != "user" || password != "s3cret") {
@@ -182,9 +196,34 @@ func fileserverCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(server.Close)
 	ts.Setenv("FILES", server.URL)
 	for _, name := range args[1:] {
-		text := strings.ReplaceAll(ts.ReadFile(name), "@FILES@", server.URL)
+		text := strings.NewReplacer("@FILES@", server.URL, "@WORK@", ts.Getenv("WORK")).Replace(ts.ReadFile(name))
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
 	}
+}
+
+// registries are those of the scripts, by their directories.
+var registries sync.Map
+
+func registryCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 && len(args) != 2 {
+		ts.Fatalf("usage: registry [USER PASSWORD]")
+	}
+	r := registrytest.New()
+	if len(args) == 2 {
+		r.User, r.Password = args[0], args[1]
+	}
+	server := httptest.NewServer(r)
+	ts.Defer(server.Close)
+	ts.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
+	registries.Store(ts.Getenv("WORK"), r)
+}
+
+func uploadsCmd(ts *testscript.TestScript, neg bool, args []string) {
+	r, ok := registries.Load(ts.Getenv("WORK"))
+	if neg || len(args) != 0 || !ok {
+		ts.Fatalf("usage: uploads")
+	}
+	fmt.Fprintln(ts.Stdout(), r.(*registrytest.Registry).Counts().Uploads)
 }
 
 // asked is closed by the hanging proxy of a script when a request arrives; by
@@ -282,4 +321,14 @@ func treeCmd(ts *testscript.TestScript, neg bool, args []string) {
 		_, werr := fmt.Fprintf(ts.Stdout(), "%v %s %s\n", info.Mode(), info.ModTime().UTC().Format(time.DateOnly), filepath.ToSlash(rel))
 		return errors.Join(err, werr)
 	}))
+}
+
+func workdirCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: workdir FILE...")
+	}
+	for _, name := range args {
+		text := strings.ReplaceAll(ts.ReadFile(name), "@WORK@", ts.Getenv("WORK"))
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
+	}
 }

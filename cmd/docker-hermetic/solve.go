@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -24,7 +25,6 @@ import (
 	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/moby/buildkit/util/staticfs"
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
 	"golang.org/x/sync/errgroup"
@@ -33,7 +33,7 @@ import (
 // directFlags are the flags of buildx that a build without buildx understands.
 var directFlags = []string{
 	"build-arg", "build-context", "file", "label", "metadata-file", "network", "no-cache", "no-cache-filter", "output",
-	"platform", "progress", "pull", "push", "quiet", "secret", "tag", "target",
+	"platform", "progress", "pull", "push", "quiet", "sbom", "secret", "tag", "target",
 }
 
 // needsBuildx is the error of a build that is asked for more than that.
@@ -70,9 +70,17 @@ func (p *program) solve(ctx context.Context, host string, j job) (map[string]str
 		return nil, fmt.Errorf("BUILDKIT_HOST %s: %w", host, err)
 	}
 	response, err := p.show(ctx, j.line, func(ctx context.Context, status chan *client.SolveStatus) (*client.SolveResponse, error) {
-		return c.Build(ctx, *opt, "hermetic", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-			return gw.Solve(ctx, gateway.SolveRequest{Frontend: opt.Frontend, FrontendOpt: opt.FrontendAttrs})
+		// The frontend's error comes back by two ways, and each puts its own words
+		// before it; which way is first differs from run to run.
+		var own error
+		response, err := c.Build(ctx, *opt, "hermetic", func(ctx context.Context, gw gateway.Client) (res *gateway.Result, err error) {
+			res, own = gw.Solve(ctx, gateway.SolveRequest{Frontend: opt.Frontend, FrontendOpt: opt.FrontendAttrs})
+			return res, own
 		}, status)
+		if own != nil && err != nil && strings.HasSuffix(err.Error(), ": "+own.Error()) {
+			err = own
+		}
+		return response, err
 	})
 	if err != nil {
 		for _, s := range solvererrdefs.Sources(err) {
@@ -181,6 +189,14 @@ func (p *program) attributes(opt *client.SolveOpt, j job) error {
 	if l.on("pull") {
 		attrs["image-resolve-mode"] = "pull"
 	}
+	if bill := l.last("sbom"); bill != "" {
+		on, err := strconv.ParseBool(bill)
+		if err != nil {
+			attrs["attest:sbom"] = bill
+		} else if on {
+			attrs["attest:sbom"] = ""
+		}
+	}
 	return nil
 }
 
@@ -278,13 +294,13 @@ func addContext(opt *client.SolveOpt, name, value string) error {
 	return addDir(opt, mount, value)
 }
 
-// openLayout opens an OCI layout. What containerd says in passing about the
-// file system is nothing that a user can act on.
-func openLayout(dir string) (content.Store, error) {
-	level := logrus.GetLevel()
-	logrus.SetLevel(logrus.ErrorLevel)
-	defer logrus.SetLevel(level)
-	return local.NewStore(dir)
+// openLayout opens an OCI layout.
+func openLayout(dir string) (store content.Store, err error) {
+	err = quietly(func() error {
+		store, err = local.NewStore(dir)
+		return err
+	})
+	return store, err
 }
 
 // attachables are what the daemon may ask this process for during the build.

@@ -128,7 +128,7 @@ func TestAttributes(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, err := parseBuild([]string{"--build-arg", "A=1", "--build-arg", "B", "--build-arg", "C", "--label", "x=y", "--target", "t",
-		"--platform", "linux/arm64/v8,local", "--network", "host", "--no-cache", "--pull", "-f", filepath.Join(dir, "Dockerfile"),
+		"--platform", "linux/arm64/v8,local", "--network", "host", "--no-cache", "--pull", "--sbom", "generator=hermetic", "-f", filepath.Join(dir, "Dockerfile"),
 		"--build-context", "Base=docker-image://example.com/base", dir})
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,8 @@ func TestAttributes(t *testing.T) {
 	want := map[string]string{
 		"build-arg:A": "1", "build-arg:B": "2", "build-arg:HERMETIC_INPUT": "[]", "label:x": "y", "target": "t",
 		"platform": "linux/arm64," + ownPlatform(), "force-network-mode": "host", "no-cache": "", "image-resolve-mode": "pull",
-		"filename": "Dockerfile", "context:base": "docker-image:example.com/base", "context:hermetic": "local:context-hermetic",
+		"attest:sbom": "generator=hermetic",
+		"filename":    "Dockerfile", "context:base": "docker-image:example.com/base", "context:hermetic": "local:context-hermetic",
 	}
 	if diff := cmp.Diff(want, opt.FrontendAttrs); diff != "" {
 		t.Errorf("attributes (-want +got)\n%s", diff)
