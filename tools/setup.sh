@@ -2,8 +2,12 @@
 # Installs the system packages that the tests need beside Go, git and make:
 #   runc             runs the containers of buildkitd
 #   busybox-static   the base image of the tests
+#   mmdebstrap       makes images with packages of this machine's Debian
 #   openssh-client   the agent that BuildKit's own tests start and ask
+#   openssh-server   the server that private git repositories are fetched from
 #   e2fsprogs        the file system that they make
+#   buildah          builds as Konflux does
+#   python3-pip      gets the packages that sealed builds install
 # On Debian, as root; elsewhere it says what is missing.
 set -eu
 
@@ -14,8 +18,12 @@ command -v runc >/dev/null || [ -x /usr/sbin/runc ] || missing="$missing runc"
 if ! [ -x /bin/busybox ] || ldd /bin/busybox >/dev/null 2>&1; then
 	missing="$missing busybox-static"
 fi
+command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
 command -v ssh-agent >/dev/null || missing="$missing openssh-client"
+[ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
 command -v mkfs.ext4 >/dev/null || [ -x /usr/sbin/mkfs.ext4 ] || [ -x /sbin/mkfs.ext4 ] || missing="$missing e2fsprogs"
+command -v buildah >/dev/null || missing="$missing buildah"
+command -v pip >/dev/null || missing="$missing python3-pip"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

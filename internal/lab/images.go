@@ -35,6 +35,9 @@ type imageCache struct {
 //	golang      busybox and this machine's Go in /usr/local/go
 //	rust        busybox, this machine's Rust in /usr/local/rust, and of its gcc what
 //	            links; no C compiler
+//	node        busybox, this machine's node in /usr/local/bin, and its npm
+//	python      Debian of this machine's release with its python3, pip and venv;
+//	            made once with mmdebstrap
 //	frontend    this repository's frontend, built from the work tree by `make image`
 //	dockerfile  upstream's Dockerfile frontend of the BuildKit in go.mod
 //
@@ -103,16 +106,20 @@ func (l *Lab) push(ctx context.Context, name, path string) (string, error) {
 	return ref + "@" + d.String(), nil
 }
 
-// Base returns what the image called busybox, golang or rust is made of, for a test
-// that wants a variant of it, such as one with ONBUILD triggers.
+// Base returns what the image called busybox, golang, node, rust or python is made of, for a
+// test that wants a variant of it, such as one with ONBUILD triggers.
 func (l *Lab) Base(name string) (ocitar.Image, error) {
 	switch name {
 	case "busybox":
 		return busyboxImage()
 	case "golang":
 		return golangImage(l.repo)
+	case "node":
+		return nodeImage(l.repo)
 	case "rust":
 		return rustImage(l.repo)
+	case "python":
+		return l.pythonImage()
 	}
 	return ocitar.Image{}, fmt.Errorf("lab: no image called %q", name)
 }
@@ -175,6 +182,32 @@ func golangImage(repo string) (ocitar.Image, error) {
 		goLayer.Uncompressed())
 	img.Config.Env = []string{"PATH=/go/bin:/usr/local/go/bin:" + defaultPath, "GOPATH=/go", "GOTOOLCHAIN=local"}
 	img.Config.WorkingDir = "/go"
+	return img, nil
+}
+
+// pythonImage is made by this machine's apt, from wherever that gets packages.
+func (l *Lab) pythonImage() (ocitar.Image, error) {
+	tarball := l.path("images", "python.tar")
+	if _, err := os.Stat(tarball); err != nil {
+		release, err := os.ReadFile("/etc/os-release")
+		if err != nil {
+			return ocitar.Image{}, fmt.Errorf("lab: %w", err)
+		}
+		_, suite, _ := strings.Cut(string(release), "\nVERSION_CODENAME=")
+		suite, _, _ = strings.Cut(suite, "\n")
+		fresh := tarball + ".new.tar"
+		err = run(context.Background(), l.repo, "mmdebstrap", "--quiet", "--variant=minbase",
+			"--include=python3,python3-pip,python3-venv,python3-setuptools,python3-wheel", suite, fresh)
+		if err == nil {
+			err = os.Rename(fresh, tarball)
+		}
+		if err != nil {
+			return ocitar.Image{}, err
+		}
+	}
+	img := ocitar.Image{Platform: platform(), Layers: []ocitar.Layer{ocitar.Tarball(tarball).Uncompressed()}}
+	img.Config.Env = []string{"PATH=" + defaultPath}
+	img.Config.WorkingDir = "/"
 	return img, nil
 }
 

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -32,7 +34,34 @@ func TestMain(m *testing.M) {
 		}
 		select {}
 	}
+	if err := ownLab(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
+}
+
+// ownLab has the tests of this package use a lab inside the one of all others,
+// with its programs: those wait for the lab that a test here closes, and what is
+// left of it would be theirs.
+func ownLab() error {
+	repo, err := findRepo()
+	if err != nil {
+		return err
+	}
+	dir, err := findDir("", repo)
+	if err != nil {
+		return err
+	}
+	own := filepath.Join(dir, "own")
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		return err
+	}
+	bin := filepath.Join(own, "bin")
+	if err := os.Symlink(filepath.Join(dir, "bin"), bin); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Setenv("HERMETIC_LAB", own)
 }
 
 func startLab(t *testing.T) *Lab {
