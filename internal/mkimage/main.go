@@ -1,8 +1,10 @@
-// Command mkimage packs frontend binaries as the image that `# syntax=` names:
+// Command mkimage packs frontend binaries as the image that `# syntax=` names,
+// and those of the command line tool as one that stands where Hermeto's stands:
 //
 //	mkimage -o dist/hermetic-frontend.oci.tar linux/amd64=bin/a linux/arm64=bin/b
+//	mkimage -kind cli -o dist/hermetic-cli.oci.tar linux/amd64=bin/c
 //
-// The image is one static binary at /bin/hermetic-frontend and the labels by
+// The frontend's image is one static binary at /bin/hermetic-frontend and the labels by
 // which BuildKit learns what the frontend can do. It depends on the bytes of the
 // binaries alone, and of the policy if -policy names one: that is one layer more,
 // with the file where the frontend looks for it. The digest is printed.
@@ -14,7 +16,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -24,41 +25,49 @@ import (
 	"github.com/hermetic-build/hermetic/internal/ocitar"
 )
 
-const usage = "usage: mkimage [-o archive] [-name binary] [-policy file] os/arch=file..."
+const usage = "usage: mkimage [-o archive] [-kind frontend|cli] [-policy file] os/arch=file..."
+
+// options are the flags.
+type options struct {
+	out    string
+	kind   string
+	policy string
+}
 
 func main() {
-	out := flag.String("o", "hermetic-frontend.oci.tar", "OCI archive to write")
-	name := flag.String("name", "hermetic-frontend", "name of the binary, in /bin of the image")
-	policyFile := flag.String("policy", "", "policy of an organisation, to become "+policy.File)
+	var o options
+	flag.StringVar(&o.out, "o", "hermetic-frontend.oci.tar", "OCI archive to write")
+	flag.StringVar(&o.kind, "kind", "frontend", "what the binaries are: frontend, or cli")
+	flag.StringVar(&o.policy, "policy", "", "policy of an organisation, to become "+policy.File+" of a frontend")
 	flag.Usage = func() { fmt.Fprintln(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
 	if flag.NArg() == 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*out, *name, *policyFile, flag.Args()); err != nil {
+	if err := run(o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mkimage:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out, name, policyFile string, args []string) error {
-	if err := checkPolicy(policyFile); err != nil {
+func run(o options, args []string) error {
+	if err := checkPolicy(o.policy); err != nil {
 		return err
 	}
 	images := make([]ocitar.Image, 0, len(args))
 	for _, arg := range args {
-		img, err := image(name, arg)
+		img, err := image(o.kind, arg)
 		if err != nil {
 			return fmt.Errorf("%s: %w", arg, err)
 		}
-		if policyFile != "" {
-			file := ocitar.File{Name: strings.TrimPrefix(policy.File, "/"), Mode: 0o644, Source: policyFile}
+		if o.policy != "" {
+			file := ocitar.File{Name: strings.TrimPrefix(policy.File, "/"), Mode: 0o644, Source: o.policy}
 			img.Layers = append(img.Layers, ocitar.Files(file))
 		}
 		images = append(images, img)
 	}
-	digest, err := ocitar.Write(out, images...)
+	digest, err := ocitar.Write(o.out, images...)
 	if err != nil {
 		return err
 	}
@@ -80,7 +89,7 @@ func checkPolicy(file string) error {
 }
 
 // image is the image of one argument, platform=file.
-func image(name, arg string) (ocitar.Image, error) {
+func image(kind, arg string) (ocitar.Image, error) {
 	platform, file, ok := strings.Cut(arg, "=")
 	if !ok {
 		return ocitar.Image{}, errors.New("want os/arch=file")
@@ -92,7 +101,13 @@ func image(name, arg string) (ocitar.Image, error) {
 	if err := checkStatic(file, p.Architecture); err != nil {
 		return ocitar.Image{}, err
 	}
-	return ocitar.Frontend(p, path.Join("bin", name), file), nil
+	switch kind {
+	case "frontend":
+		return ocitar.Frontend(p, "bin/hermetic-frontend", file), nil
+	case "cli":
+		return ocitar.CLI(p, "usr/local/bin/hermetic", file, "hermeto", "cachi2"), nil
+	}
+	return ocitar.Image{}, fmt.Errorf("-kind %q: want frontend or cli", kind)
 }
 
 // machines are the ELF machines of the architectures that can be checked.

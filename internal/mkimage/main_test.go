@@ -44,7 +44,7 @@ func TestSameImageFromAnotherPlace(t *testing.T) {
 	for range 2 {
 		out := filepath.Join(t.TempDir(), "dist", "frontend.oci.tar")
 		args := []string{"linux/arm64=" + compile(t, "arm64"), "linux/amd64=" + compile(t, "amd64")}
-		if err := run(out, "hermetic-frontend", "", args); err != nil {
+		if err := run(options{out: out, kind: "frontend"}, args); err != nil {
 			t.Fatal(err)
 		}
 		d, err := ocitar.Digest(out)
@@ -72,13 +72,13 @@ func TestRefusals(t *testing.T) {
 		{"linux/a/b/c=" + binary, "invalid"},
 	}
 	for _, tt := range tests {
-		err := run(filepath.Join(t.TempDir(), "out.tar"), "x", "", []string{tt.arg})
+		err := run(options{out: filepath.Join(t.TempDir(), "out.tar"), kind: "cli"}, []string{tt.arg})
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), tt.arg) {
 			t.Errorf("%s: got error %v, want %q", tt.arg, err, tt.want)
 		}
 	}
 	dynamic := fmt.Sprintf("linux/amd64=%s", interp(t, binary))
-	err := run(filepath.Join(t.TempDir(), "out.tar"), "x", "", []string{dynamic})
+	err := run(options{out: filepath.Join(t.TempDir(), "out.tar"), kind: "cli"}, []string{dynamic})
 	if err == nil || !strings.Contains(err.Error(), "not a static binary") {
 		t.Errorf("got error %v", err)
 	}
@@ -163,7 +163,7 @@ func TestPolicy(t *testing.T) {
 			file = ""
 		}
 		out := filepath.Join(t.TempDir(), "out.tar")
-		err := run(out, "hermetic-frontend", file, args)
+		err := run(options{out, "frontend", file}, args)
 		if tt.want != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%q: got %v", tt.text, err)
