@@ -44,7 +44,7 @@ for module in github.com/go-chi/chi/v5 github.com/spf13/cobra go.uber.org/zap; d
 	blob=$(awk -v m="$module" '$1 == "input" && $3 == m && $5 == "zip" { sub("sha256:", "", $8); print $8 }' \
 		"$work/damaged/hermetic.manifest")
 	[ -n "$blob" ] || fail "$module is not in the manifest"
-	rm -f "$work/damaged/blobs/$blob"
+	rm -f "$work/damaged/gomod/blobs/sha256/$blob"
 done
 status=0
 show $buildx build --build-arg BUILDKIT_SYNTAX="$HERMETIC_LAB_FRONTEND" --build-context hermetic="$work/damaged" \
