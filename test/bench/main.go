@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -65,10 +66,7 @@ func run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for _, m := range []struct {
-		name string
-		f    func(context.Context) error
-	}{{"prefetch", b.prefetch}, {"noop", b.noop}, {"missing", b.missing}, {"rules", b.rules}, {"steps", b.steps}, {"scale", b.scale}} {
+	for _, m := range b.measurements() {
 		if want.MatchString(m.name) {
 			if err := m.f(ctx); err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
@@ -78,10 +76,29 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
+// A measurement prints some rows. The flag -run chooses by its name.
+type measurement struct {
+	name string
+	f    func(context.Context) error
+}
+
+func (b *bench) measurements() []measurement {
+	all := []measurement{{"prefetch", b.prefetch}}
+	for _, l := range languages {
+		all = append(all, measurement{l.name, func(ctx context.Context) error { return b.languages(ctx, l) }})
+	}
+	return append(all, []measurement{
+		{"again", b.again}, {"memory", b.memory}, {"verification", b.verification}, {"changed", b.changed},
+		{"noop", b.noop}, {"many", b.many}, {"missing", b.missing}, {"rules", b.rules}, {"steps", b.steps}, {"scale", b.scale},
+	}...)
+}
+
 // sample is a series of durations.
 type sample []time.Duration
 
-func (s sample) median() time.Duration {
+func (s sample) median() time.Duration { return median(s) }
+
+func median[S ~[]T, T cmp.Ordered](s S) T {
 	t := slices.Clone(s)
 	slices.Sort(t)
 	return t[len(t)/2]
@@ -90,11 +107,28 @@ func (s sample) median() time.Duration {
 // ratio prints one comparison: medians, and the ratio next to its bound.
 func ratio(what string, ours, theirs sample, bound float64) {
 	r := float64(ours.median()) / float64(theirs.median())
-	verdict := "within"
-	if r > bound {
-		verdict = "OVER"
+	fmt.Printf("%-58s %8.3fs / %8.3fs = %5.2f  (%s %.2f)\n", what, ours.median().Seconds(), theirs.median().Seconds(), r, verdict(r <= bound), bound)
+}
+
+// limit prints one figure next to what it may be at most.
+func limit(what string, value float64, unit string, bound float64) {
+	fmt.Printf("%-58s %8.3g %-2s %21s(%s %g %s)\n", what, value, unit, "", verdict(value <= bound), bound, unit)
+}
+
+// atLeast prints two figures, and next to the bound what part of theirs ours is.
+func atLeast(what string, ours, theirs, bound float64) {
+	r := ours / theirs
+	fmt.Printf("%-58s %9.3f / %9.3f = %5.2f  (%s %.2f)\n", what, ours, theirs, r, verdict(r >= bound), bound)
+}
+
+// verdict is the word that stands before a bound.
+type verdict bool
+
+func (within verdict) String() string {
+	if within {
+		return "within"
 	}
-	fmt.Printf("%-58s %8.3fs / %8.3fs = %5.2f  (%s %.2f)\n", what, ours.median().Seconds(), theirs.median().Seconds(), r, verdict, bound)
+	return "OVER"
 }
 
 // timed runs f and tells how long it took.

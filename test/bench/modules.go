@@ -187,7 +187,8 @@ func madeZip(m module.Version, gomod string) ([]byte, string, error) {
 func writeFiles(dir string, files map[string]string) error {
 	errs := []error{os.MkdirAll(dir, 0o755)}
 	for name, data := range files {
-		errs = append(errs, os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644))
+		name = filepath.Join(dir, filepath.FromSlash(name))
+		errs = append(errs, os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(data), 0o644))
 	}
 	return errors.Join(errs...)
 }
