@@ -202,10 +202,10 @@ func (r *room) bomb(kind string) error {
 	data := bomb()
 	sum := fmt.Sprintf("%x", sha256.Sum256(data))
 	text = largeLine.ReplaceAll(text, fmt.Appendf(nil, "$1 sha256:%s %d blob", sum, len(data)))
-	if err := os.Remove(r.path("deps", "blobs", string(line[2]))); err != nil {
+	if err := os.Remove(r.path("deps", "gomod", "blobs", "sha256", string(line[2]))); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(r.path("deps"), "blobs", sum), data, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(r.path("deps"), "gomod", "blobs", "sha256", sum), data, 0o644); err != nil {
 		return err
 	}
 	return replaceFile(r.path("deps", "hermetic.manifest"), text)

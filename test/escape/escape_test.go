@@ -46,8 +46,8 @@
 //	{out} {named} {context}   directories
 //	{soon} {past}   dates
 //
-// Archives of formats that nothing reads yet (crates, npm's tarballs) have no
-// attempts: they belong beside the package manager that unpacks them.
+// Archives of formats that nothing reads yet (npm's tarballs) have no attempts:
+// they belong beside the package manager that unpacks them.
 package escape
 
 import (

@@ -191,6 +191,9 @@ var fileMakers = map[string]maker{
 	},
 	// zip KIND: puts a zip bomb in the place of the large module (bomb_test.go).
 	"zip": func(r *room, args []string) error { return r.bomb(args[0]) },
+	// crate KIND: the build context needs a crate of that kind (crate_test.go), which
+	// is in the registry named/crates.
+	"crate": func(r *room, args []string) error { return r.crate(args[0]) },
 }
 
 // makeAll does the "make" lines whose makers are in the map.
