@@ -392,3 +392,37 @@ func TestCratesFindings(t *testing.T) {
 	res.failed(t)
 	res.says(t, "Cargo.lock: 1 input: not in the cache")
 }
+
+// TestCrateThatLies: a crate whose Cargo.toml says that it is another one does
+// not take that one's place. The lockfile has the sum of both, so cargo can tell.
+func TestCrateThatLies(t *testing.T) {
+	needsCargo(t)
+	r, evil := newCrateRegistry(t), newCrateRegistry(t)
+	r.add(t, "base", "-- src/lib.rs --\npub const NAME: &str = \"honest\";\n")
+	evil.add(t, "base", "-- src/lib.rs --\npub const NAME: &str = \"lie\";\n")
+	r.crates["a-liar-1.0.0"] = evil.crates["base-1.0.0"]
+	dir := project(t, `
+-- Dockerfile --
+FROM `+rust(t)+` AS b
+WORKDIR /src
+COPY . .
+RUN cargo build --locked && target/debug/app
+-- .cargo/config.toml --
+[registries.test]
+index = "`+r.index()+`"
+-- Cargo.toml --
+[package]
+name = "app"
+version = "0.1.0"
+edition = "2021"
+[dependencies]
+base = { version = "1", registry = "test" }
+a-liar = { version = "1", registry = "test" }
+-- src/main.rs --
+fn main() { println!("{}", base::NAME) }
+-- Cargo.lock --
+`+r.lock("app: a-liar base"))
+	got := build(t, dir, with(prefetch(t, nil, "--store="+t.TempDir(), dir)))
+	contains(t, "the error", got.failed(t), "cargo build --locked")
+	got.says(t, "error: no matching package named `a-liar` found")
+}

@@ -167,7 +167,13 @@ func output(cmd *exec.Cmd) result {
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	err := cmd.Run()
-	return result{log.String(), err}
+	return result{oneWord(log.String()), err}
+}
+
+// oneWord gives an error of a build the same first words each time: whichever of
+// two goroutines of BuildKit's client is first has put its own there.
+func oneWord(text string) string {
+	return strings.ReplaceAll(text, "failed to run Build function: ", "failed to solve: ")
 }
 
 // steps runs a build with our frontend and returns its vertices, by name, with

@@ -261,10 +261,7 @@ func (b *broken) spot(t *testing.T, name string) spot {
 	if !ok {
 		t.Fatalf("%s %s: not in the manifest", name, kind)
 	}
-	if e.Pack >= 0 {
-		return spot{filepath.Join(b.deps, "pack"), e.Pack, e.Blob.Size}
-	}
-	return spot{filepath.Join(b.deps, "blobs", e.Blob.Sum.Hex()), 0, e.Blob.Size}
+	return spot{filepath.Join(b.deps, e.BlobName()), max(0, e.Pack), e.Blob.Size}
 }
 
 func manifest(t *testing.T, deps string) *cache.Manifest {

@@ -134,7 +134,7 @@ func TestGenericFilesFindings(t *testing.T) {
 		stops(t, other, []string{with(deps)}, `artifacts.lock.yaml:11: artifact 4: filename "../x": leaves deps/generic`, "artifacts.lock.yaml:13: artifact 5: no checksum")
 	})
 	t.Run("damaged", func(t *testing.T) {
-		blob := filepath.Join(deps, "blobs", cache.SumBytes(genericFiles["/large.bin"]).Hex())
+		blob := filepath.Join(deps, "generic/blobs/sha256", cache.SumBytes(genericFiles["/large.bin"]).Hex())
 		flip(t, blob, 1000)
 		stops(t, dir, []string{with(deps)}, "artifacts.lock.yaml:5: data/large: damaged in the cache: checksum mismatch")
 	})

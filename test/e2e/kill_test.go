@@ -155,7 +155,7 @@ func wantSoundStore(t *testing.T, store string) {
 				continue
 			}
 			blob := e.Blob.Sum.Hex()
-			if got, err := sha256File(filepath.Join(filepath.Dir(view), "blobs", blob)); err != nil || got != blob {
+			if got, err := sha256File(filepath.Join(filepath.Dir(view), e.BlobName())); err != nil || got != blob {
 				t.Errorf("view %s: %s has sha256 %s, %v", view, blob, got, err)
 			}
 		}

@@ -255,26 +255,34 @@ func hermetoTree(t *testing.T) string {
 	return dir
 }
 
-// The program that lists an image's contents runs beside the build's own steps.
-func TestScannerGetsNotOut(t *testing.T) {
-	w := newWatch(t)
+// scanner is an image with a program that lists an image's contents: it runs a
+// script, and puts out a document that lists nothing.
+func scanner(t *testing.T, script string) (ref string) {
+	t.Helper()
 	base, err := world.Base("busybox")
 	if err != nil {
 		t.Fatal(err)
 	}
-	scan := w.probe() + `cat >$BUILDKIT_SCAN_DESTINATION/scan.spdx.json <<END
+	script += `
+cat >$BUILDKIT_SCAN_DESTINATION/scan.spdx.json <<END
 {"_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://spdx.dev/Document",
  "predicate": {"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT", "name": "scan"}}
 END
 `
 	base.Layers = append(base.Layers, ocitar.Files(
-		ocitar.File{Name: "scan", Mode: 0o755, Data: []byte(scan)},
+		ocitar.File{Name: "scan", Mode: 0o755, Data: []byte("#!/bin/sh\n" + strings.TrimPrefix(script, "#!/bin/sh\n"))},
 		ocitar.File{Name: "probed", Mode: fs.ModeDir | 0o777}))
 	base.Config.Entrypoint, base.Config.Cmd = []string{"/scan", "scanner"}, nil
-	ref, err := world.PushImage(t.Context(), "scanner", base)
-	if err != nil {
+	if ref, err = world.PushImage(t.Context(), "scanner", base); err != nil {
 		t.Fatal(err)
 	}
+	return ref
+}
+
+// The program that lists an image's contents runs beside the build's own steps.
+func TestScannerGetsNotOut(t *testing.T) {
+	w := newWatch(t)
+	ref := scanner(t, w.probe())
 	dir := project(t, "-- Dockerfile --\nFROM {busybox}\nRUN true\n")
 	args := []string{"--no-cache", "--attest=type=sbom,generator=" + ref, "--output=type=oci,dest=" + filepath.Join(t.TempDir(), "image.tar")}
 	stock(t, dir, args...).passed(t)

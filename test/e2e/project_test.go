@@ -187,4 +187,9 @@ COPY --from=b /said /
 		}
 		r.says(t, "SshMount: 1 ", "Dockerfile:2: RUN --mount=type=ssh: refused")
 	})
+	t.Run("an error of the frontend", func(t *testing.T) {
+		broken := project(t, "-- Dockerfile --\nFROM {registry}/absent\nRUN true\n")
+		r := run(t, bare, "build", "--progress=plain", broken)
+		r.says(t, "Dockerfile:1\n", "\nhermetic: "+world.RegistryHost()+"/absent:latest: not found\n")
+	})
 }

@@ -88,7 +88,8 @@ type place struct {
 }
 
 // readmeEnv makes the project, an old deps context for it that lacks three
-// modules, and an environment in which the CLI is installed.
+// modules, and an environment in which the CLI is installed. The project is a
+// checkout, as projects are.
 func readmeEnv(t *testing.T) place {
 	t.Helper()
 	root := t.TempDir()
@@ -105,11 +106,21 @@ func readmeEnv(t *testing.T) place {
 	old := filepath.Join(root, "old")
 	output(exec.Command(cli, "prefetch", "--progress=quiet", "--output", old, dir)).passed(t)
 	edit(t, filepath.Join(dir, "go.sum"), func(string) string { return sum })
+	checkout(t, dir)
 
 	prefix := filepath.Join(root, "local")
 	env := append(world.Env(), "FRONTEND="+images.frontend, "old="+old, "HERMETIC_FRONTEND="+images.frontend,
+		"REGISTRY="+world.RegistryHost(), "REPOSITORY="+repository(t, dir),
 		"PREFIX="+prefix, "PATH="+strings.Join([]string{filepath.Join(prefix, "bin"), pathDocker(t, world), os.Getenv("PATH")}, ":"))
 	return place{dir: dir, vars: env}
+}
+
+// repository serves the checkout dir by git, and is its URL.
+func repository(t *testing.T, dir string) string {
+	t.Helper()
+	s := newGitServer(t)
+	s.git(t, s.dir, "clone", "-q", dir, "app.git")
+	return s.url + "/app.git"
 }
 
 // pathDocker is a directory with a program "docker" that has buildx: the

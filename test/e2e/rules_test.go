@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,6 +38,7 @@ import (
 //	args: FLAG…     of the build
 //	deps: DIR       the deps context is what "hermetic prefetch" makes of the files below DIR/
 //	deps: tree      it is the least directory that Hermeto makes
+//	deps: tree DIR  it is the directory with the files below DIR/
 //	prefetch: FLAG… of the prefetch
 //	damage: yes     a bit of the cache is flipped
 //	bake: TARGET    the build is one of docker-bake.hcl
@@ -47,7 +49,8 @@ import (
 // policy.yaml is that of the frontend's image. In all files {busybox} and the
 // other words of project are replaced, and {requires} and {sums} by a go.mod and
 // a go.sum, {url} and {sum} by the address of a file server and the sum of its
-// /tool.sh, {image} by an image of another repository, {past}, {soon} and {later}
+// /tool.sh, {index} and {wheels} by the address of an index of Python packages and
+// the sums of its package "native" for two platforms, {image} by an image of another repository, {past}, {soon} and {later}
 // by dates.
 func TestRules(t *testing.T) {
 	lot := newRuleLot(t)
@@ -136,10 +139,18 @@ func newRuleLot(t *testing.T) *ruleLot {
 	}
 	day := func(days int) string { return time.Now().AddDate(0, 0, days).Format(time.DateOnly) }
 	tool := genericFiles["/tool.sh"]
+	wheels := map[string][]byte{
+		"native-1.0-cp312-cp312-manylinux2014_x86_64.whl": []byte("for amd64\n"), "native-1.0-cp312-cp312-manylinux2014_aarch64.whl": []byte("for arm64\n"),
+	}
+	var hashes []string
+	for _, name := range slices.Sorted(maps.Keys(wheels)) {
+		hashes = append(hashes, "--hash="+cache.SumBytes(wheels[name]).String())
+	}
 	sum := cache.SumBytes(tool).String()
 	return &ruleLot{
 		words: strings.NewReplacer("{requires}\n", require(full("m1")), "{sums}\n", m.goSum(full("m1")), "{url}", url, "{sum}", sum,
 			"{md5}", fmt.Sprintf("%x", md5.Sum(tool)),
+			"{index}", newPipIndex(t, wheels), "{wheels}", strings.Join(hashes, " "),
 			"{image}", image, "{secret}", secret, "{past}", day(-10), "{soon}", day(10), "{later}", later()),
 		back: []string{images.busybox, "{busybox}", image, "{image}", url, "{url}", sum, "{sum}", world.RegistryHost(), "{registry}"},
 		env:  append(m.env(), "GENERIC_TOKEN=s3cret"),
@@ -248,6 +259,9 @@ func (c *ruleCase) args(t *testing.T, side string) []string {
 	case "tree":
 		return append(args, with(hermetoTree(t)))
 	default:
+		if tree, ok := strings.CutPrefix(from, "tree "); ok {
+			return append(args, with(c.below(t, tree)))
+		}
 		flags := append([]string{"--store=" + t.TempDir()}, strings.Fields(c.setting(side, "prefetch"))...)
 		deps := copyDir(t, prefetch(t, c.env, append(flags, c.below(t, from))...))
 		if c.setting(side, "damage") != "" {
@@ -341,7 +355,7 @@ func (c *ruleCase) stops(t *testing.T, dir string) string {
 		if err == nil {
 			t.Fatal("ended well; want an error")
 		}
-		text = strings.TrimPrefix(err.Error(), "failed to solve: ")
+		text = strings.TrimPrefix(oneWord(err.Error()), "failed to solve: ")
 	case c.settings["bake"] != "":
 		r := c.bake(t, dir).result
 		_, text, _ = strings.Cut(r.failed(t), "failed to solve: ") // after the target's name
