@@ -63,7 +63,7 @@ func run(ctx context.Context) (err error) {
 	}
 	selected := every
 	if *only != "" {
-		selected = "^" + root + "$/" + *only + "/^worker=oci$/"
+		selected = "^" + root + "$/(" + *only + ")/^worker=oci$/"
 	}
 	rep, err := r.columns(ctx, selected)
 	if err != nil {
