@@ -34,6 +34,12 @@ var Rules = []Rule{
 		To:     []string{"./cache/fetch/..."},
 	},
 	{
+		Name:   "only the CLI pushes the cache",
+		From:   []string{"./..."},
+		Except: []string{"./cmd/docker-hermetic", "./cache/artifact"},
+		To:     []string{"./cache/artifact"},
+	},
+	{
 		Name:   "only the fetcher, the CLI and tests speak HTTP",
 		From:   []string{"./..."},
 		Except: []string{"./cmd/docker-hermetic", "./cache/fetch/...", "./internal/lab/...", "./test/..."},
@@ -83,6 +89,12 @@ var Rules = []Rule{
 		Name:  "lockfile grammars read no disk",
 		From:  []string{"./cache/ecosystem/..."},
 		To:    []string{"os"},
+		Reach: Direct,
+	},
+	{
+		Name:  "bills of materials are pure",
+		From:  []string{"./cache/sbom"},
+		To:    []string{"context", "log/...", "math/rand/...", "net", "net/http/...", "os/..."},
 		Reach: Direct,
 	},
 	{
