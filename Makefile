@@ -17,12 +17,15 @@ BUILDKIT := github.com/moby/buildkit
 FETCH := github.com/hermetic-build/hermetic/cache/fetch
 
 # Nothing of the machine, the path or git gets into a binary, but for the
-# defaults that the CLI takes over from this machine's Go and cargo.
+# defaults that the CLI takes over from this machine's Go, cargo, npm and pip.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 CLI_LDFLAGS = $(LDFLAGS) -X '$(FETCH).DefaultGOPROXY=$(shell go env GOPROXY)' \
 	-X '$(FETCH).DefaultGOSUMDB=$(shell tools/sumdb.sh)' \
-	-X '$(FETCH).DefaultCratesIndex=$(shell tools/cratesindex.sh)'
+	-X '$(FETCH).DefaultCratesIndex=$(shell tools/cratesindex.sh)' \
+	-X '$(FETCH).DefaultNpmRegistry=$(shell tools/npmregistry.sh)' \
+	-X '$(FETCH).BuiltinNpmRegistry=$(shell tools/npmregistry.sh builtin)' \
+	-X '$(FETCH).DefaultPipIndex=$(shell tools/pipindex.sh)'
 
 .DEFAULT_GOAL := bin
 .PHONY: help
@@ -44,6 +47,15 @@ image: $(FRONTENDS) ## build the frontend's image for all platforms, dist/hermet
 $(FRONTENDS): bin/frontend/%:
 	GOOS=$(word 1,$(subst /, ,$*)) GOARCH=$(word 2,$(subst /, ,$*)) $(BUILD) -ldflags "$(LDFLAGS)" -o $@ ./cmd/hermetic-frontend
 
+CLIS := $(PLATFORMS:%=bin/cli/%)
+
+.PHONY: cli-image $(CLIS)
+cli-image: $(CLIS) ## build an image of the CLI that stands where Hermeto's stands, dist/hermetic-cli.oci.tar
+	go run ./internal/mkimage -kind cli -o dist/hermetic-cli.oci.tar $(foreach p,$(PLATFORMS),$(p)=bin/cli/$(p))
+
+$(CLIS): bin/cli/%:
+	GOOS=$(word 1,$(subst /, ,$*)) GOARCH=$(word 2,$(subst /, ,$*)) $(BUILD) -ldflags "$(CLI_LDFLAGS)" -o $@ ./cmd/docker-hermetic
+
 .PHONY: tools
 tools: $(LAB_BIN)/stamp ## build buildkitd, buildctl, buildx and a registry for the tests
 
@@ -61,9 +73,12 @@ setup: tools ## install the system packages the tests need (root, Debian)
 lab: setup image ## prepare everything that builds in tests need
 	go run ./internal/lab/run -images busybox,golang,dockerfile,frontend
 
+# Packages are tested one after the other: two that build images at a time take longer
+# than both in turn. Vetting compiles them all before, as many at a time as there are cores.
 .PHONY: test
 test: setup bin image ## run all tests; installs what they need
-	go test -timeout 50m ./...
+	go vet ./...
+	go test -p 1 -timeout 50m ./...
 
 .PHONY: conformance
 conformance: setup image ## run BuildKit's own Dockerfile tests against upstream's frontend and ours
