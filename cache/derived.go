@@ -31,8 +31,12 @@ func (d Derived) Compare(o Derived) int {
 	return strings.Compare(d.File, o.File)
 }
 
-// maxMember bounds the files that are read out of an archive.
-const maxMember = 16 << 20
+// maxMember bounds the files that are read out of an archive, maxMembers all of
+// them.
+const (
+	maxMember  = 16 << 20
+	maxMembers = 64 << 20
+)
 
 // ReadMembers reads the regular files of a source archive whose names are
 // wanted; name is what the archive is called, and says of which format it is:
@@ -49,6 +53,7 @@ func ReadMembers(name string, c *Content, wanted func(name string) bool) (map[st
 	in := &bounds{r: z, left: max(maxTree, maxRatio*c.Size)}
 	t := tar.NewReader(in)
 	out := map[string]string{}
+	size := 0
 	for n := 0; ; n++ {
 		h, err := t.Next()
 		switch {
@@ -67,6 +72,9 @@ func ReadMembers(name string, c *Content, wanted func(name string) bool) (map[st
 		if err != nil {
 			return nil, badArchive("%.200q: %v", member, err)
 		}
+		if size += len(text); size > maxMembers {
+			return nil, badArchive("lockfiles and manifests of more than %d MB", maxMembers>>20)
+		}
 		out[member] = string(text)
 	}
 }
@@ -80,6 +88,7 @@ func zipMembers(c *Content, wanted func(name string) bool) (map[string]string, e
 		return nil, badArchive("more than %d entries", maxTreeFiles)
 	}
 	out := map[string]string{}
+	size := 0
 	for _, f := range z.File {
 		member := path.Clean(f.Name)
 		if !f.Mode().IsRegular() || f.UncompressedSize64 > maxMember || !isMember(member) || !wanted(member) {
@@ -92,6 +101,9 @@ func zipMembers(c *Content, wanted func(name string) bool) (map[string]string, e
 		text, err := io.ReadAll(io.LimitReader(r, maxMember))
 		if err := errors.Join(err, r.Close()); err != nil {
 			return nil, badArchive("%.200q: %v", member, err)
+		}
+		if size += len(text); size > maxMembers {
+			return nil, badArchive("lockfiles and manifests of more than %d MB", maxMembers>>20)
 		}
 		out[member] = string(text)
 	}
