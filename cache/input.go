@@ -172,8 +172,11 @@ const (
 	// Uncovered: a lockfile has nothing for a platform of the build.
 	Uncovered
 	// NoCrates: a source distribution that cargo builds has no lockfile for it, or
-	// one that cannot be read.
+	// one that cannot be read; a crate that cargo needs is in no lockfile.
 	NoCrates
+	// Behind: a lockfile is not what its package manager would write by now, and
+	// may do all the same. It is a warning.
+	Behind
 	// Weak: a lockfile protects less than it seems, by a checksum of a broken
 	// algorithm or by a credential that is written out. It is a warning.
 	Weak

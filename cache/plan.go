@@ -45,7 +45,7 @@ type Plan struct {
 	Overlays []Overlay
 	Sections []Section
 	Problems []Problem // what is wrong with the lockfiles themselves
-	Warnings []Problem // what is accepted, and should be mended: Weak
+	Warnings []Problem // what is accepted, and should be mended: Weak, Behind
 	// Components are what a bill of materials has beside the inputs.
 	Components []Component
 	// Derived are the lockfiles inside of inputs that some of the inputs are from.

@@ -51,7 +51,7 @@ func (cargo) Type() string      { return "cargo" }
 func (cargo) Markers() []string { return []string{cargoLock} }
 
 func (cargo) Patterns() []string {
-	return []string{cargoLock, ".cargo/config.toml", ".cargo/config"}
+	return []string{cargoLock, cargoToml, ".cargo/config.toml", ".cargo/config"}
 }
 
 func (cargo) Commands() []string { return []string{"cargo", "rustc", "rustdoc"} }
@@ -68,10 +68,18 @@ func (cargo) Plan(fsys fs.FS, p cache.Package, o Options) cache.Plan {
 	}
 	crates, problems := parseCargoLock(name, data)
 	plan := cache.Plan{Locks: []cache.Lock{{File: name, Sum: cache.SumBytes(data)}}, Problems: problems}
-	plan.Components = localComponents(fsys, name, data, o)
 	config := readCargoConfig(fsys, p.Path)
 	plan.Problems = append(plan.Problems, config.problems...)
 	plan.Warnings = config.warnings
+	files, all := newCargoTree(fsys), lockedCrates(data)
+	plan.Components = localComponents(files, name, all, o)
+	stale := newCargoStale(files, name, all)
+	plan.Warnings = append(plan.Warnings, stale.warnings...)
+	if config.brings() {
+		plan.Warnings = append(plan.Warnings, stale.problems...)
+	} else {
+		plan.Problems = append(plan.Problems, stale.problems...)
+	}
 	origins := map[string]cargoOrigin{}
 	vendored := true
 	for _, c := range crates {

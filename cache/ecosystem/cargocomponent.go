@@ -28,30 +28,15 @@ func (c crate) component() *cache.Component {
 	return library(c.name, *p)
 }
 
-// localCrates are the packages of a lockfile that come from nowhere else: those
-// of the build context. Lines that cannot be read are left out.
-func localCrates(name string, data []byte) []crate {
-	r := &cargoReader{lockReader: lockReader{file: name}}
-	var out []crate
-	for _, t := range r.tables(data) {
-		if _, elsewhere := t.values["source"]; elsewhere || t.name != "package[]" && t.name != "root" {
-			continue
-		}
-		if c := (crate{name: t.values["name"].text, version: t.values["version"].text}); c.name != "" {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
 // localComponents are the components of the build context that a lockfile
-// lists. The directory of one is known where a Cargo.toml leads to it.
-func localComponents(fsys fs.FS, lock string, data []byte, o Options) []cache.Component {
-	crates := localCrates(lock, data)
+// lists: the packages that come from nowhere else. The directory of one is known
+// where a Cargo.toml leads to it.
+func localComponents(files cargoFiles, lock string, crates []lockedCrate, o Options) []cache.Component {
+	crates = slices.DeleteFunc(slices.Clone(crates), func(c lockedCrate) bool { return c.source != "" })
 	if len(crates) == 0 {
 		return nil
 	}
-	dirs := cargoDirs(fsys, path.Dir(lock))
+	dirs := cargoDirs(files, path.Dir(lock))
 	var out []cache.Component
 	for _, c := range crates {
 		dir, known := dirs[c.name]
@@ -65,7 +50,7 @@ func localComponents(fsys fs.FS, lock string, data []byte, o Options) []cache.Co
 
 // A cargoWalk follows the Cargo.toml files of a workspace.
 type cargoWalk struct {
-	fsys fs.FS
+	cargoFiles
 	seen map[string]bool
 	dirs map[string]string // of packages, by name
 }
@@ -73,8 +58,8 @@ type cargoWalk struct {
 // cargoDirs are the directories of the packages that the Cargo.toml in root
 // leads to, by name: members of its workspace and dependencies by path. What
 // cannot be read leads nowhere.
-func cargoDirs(fsys fs.FS, root string) map[string]string {
-	w := &cargoWalk{fsys: fsys, seen: map[string]bool{}, dirs: map[string]string{}}
+func cargoDirs(files cargoFiles, root string) map[string]string {
+	w := &cargoWalk{cargoFiles: files, seen: map[string]bool{}, dirs: map[string]string{}}
 	queue := []string{root}
 	for len(queue) > 0 && len(w.seen) < maxCargoTomls {
 		queue = append(queue[1:], w.visit(queue[0])...)
@@ -88,9 +73,8 @@ func (w *cargoWalk) visit(dir string) []string {
 		return nil
 	}
 	w.seen[dir] = true
-	data, cause := readLock(w.fsys, path.Join(dir, cargoToml), maxCargoToml)
-	doc := (&lockReader{}).tree(data)
-	if cause != "" || doc == nil {
+	doc := w.manifest(dir)
+	if doc == nil {
 		return nil
 	}
 	if name := doc.str("package", "name"); name != "" {
@@ -109,9 +93,10 @@ func (w *cargoWalk) visit(dir string) []string {
 	for _, p := range slices.Sorted(slices.Values(paths)) {
 		out = append(out, path.Join(dir, p))
 	}
-	for _, pattern := range doc.at("workspace").strs("members") {
-		found, _ := fs.Glob(w.fsys, path.Join(dir, pattern)) // a bad pattern matches nothing
-		out = append(out, found...)
+	if patterns := doc.at("workspace").strs("members"); len(patterns) <= maxPatterns {
+		for _, pattern := range patterns {
+			out = append(out, w.glob(path.Join(dir, pattern))...)
+		}
 	}
 	return out
 }

@@ -174,6 +174,13 @@ type cargoOrigin struct {
 	chain    []string // the names of the source and of those that replace it
 }
 
+// brings tells whether the project brings the crates of cargo's own registry
+// along, so that cargo can do without a lockfile.
+func (c *cargoConfig) brings() bool {
+	from, problem := c.resolve(cratesOwner)
+	return problem == "" && from.vendored
+}
+
 // resolve follows the replacements of a source.
 func (c *cargoConfig) resolve(source string) (o cargoOrigin, problem string) {
 	def := definition(source)

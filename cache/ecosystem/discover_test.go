@@ -156,7 +156,7 @@ func TestNames(t *testing.T) {
 	}
 	for file, want := range map[string]string{
 		"go.mod": "gomod", "a/b/go.sum": "gomod", "go.work": "gomod", "x/go.work.sum": "gomod", "vendor/modules.txt": "gomod", "a/vendor/modules.txt": "gomod",
-		"Cargo.lock": "cargo", "a/.cargo/config.toml": "cargo", ".cargo/config": "cargo", "config.toml": "", "Cargo.toml": "",
+		"Cargo.lock": "cargo", "a/.cargo/config.toml": "cargo", ".cargo/config": "cargo", "config.toml": "", "Cargo.toml": "cargo", "a/Cargo.toml": "cargo",
 		"artifacts.lock.yaml": "generic", "a/artifacts.lock.yaml": "generic",
 		"": "", "Dockerfile": "", "COBOL.lock": "", "xgo.mod": "", "modules.txt": "", "go.mod/x": "",
 	} {

@@ -1,6 +1,7 @@
 package ecosystem
 
 import (
+	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -49,7 +50,7 @@ func IsRustMember(name string) bool {
 	switch path.Base(name) {
 	case "pyproject.toml":
 		return strings.Count(name, "/") <= 1
-	case cargoLock:
+	case cargoLock, cargoToml:
 		return true
 	case "config", "config.toml":
 		return path.Base(path.Dir(name)) == ".cargo"
@@ -57,28 +58,68 @@ func IsRustMember(name string) bool {
 	return false
 }
 
-// RustLocks are the lockfiles by which cargo builds a source distribution that has
-// these members: the outermost ones, those left out whose crates the distribution
-// brings along. loose tells that cargo builds it and there is no lockfile.
-func RustLocks(members map[string]string) (locks []string, loose bool) {
+// A RustBuild is what cargo builds of a source distribution.
+type RustBuild struct {
+	// Locks are the names of its lockfiles: the outermost ones, those left out
+	// whose crates the distribution brings along.
+	Locks []string
+	// Loose tells that there is no lockfile.
+	Loose bool
+	// Lacking are what lockfiles lack that a Cargo.toml asks for, each in words.
+	Lacking []string
+}
+
+// RustLocks finds out how cargo builds a source distribution that has these
+// members. It is zero for one that it does not build.
+func RustLocks(members map[string]string) RustBuild {
+	var b RustBuild
 	for name, text := range members {
 		if path.Base(name) == "pyproject.toml" && buildsRust(text) {
-			loose = true
+			b.Loose = true
 		}
 	}
-	if !loose {
-		return nil, false
+	if !b.Loose {
+		return b
 	}
 	for name := range members {
 		if path.Base(name) != cargoLock {
 			continue
 		}
-		if loose = false; !hasAbove(members, name) && !isVendored(members, name) {
-			locks = append(locks, name)
+		if b.Loose = false; !hasAbove(members, name) && !isVendored(members, name) {
+			b.Locks = append(b.Locks, name)
 		}
 	}
-	slices.Sort(locks)
-	return locks, loose
+	slices.Sort(b.Locks)
+	for _, lock := range b.Locks {
+		for _, p := range newCargoStale(cargoMembers(members), lock, lockedCrates([]byte(members[lock]))).problems {
+			b.Lacking = append(b.Lacking, fmt.Sprintf("%.200s asks for %s, which is not in its %s", p.Origin, p.Subject, cargoLock))
+		}
+	}
+	return b
+}
+
+// cargoMembers are the files of a source distribution, as a workspace.
+type cargoMembers map[string]string
+
+func (m cargoMembers) manifest(dir string) *tomlNode {
+	text, ok := m[path.Join(dir, cargoToml)]
+	if !ok || len(text) > maxCargoToml {
+		return nil
+	}
+	return readManifest([]byte(text))
+}
+
+func (m cargoMembers) glob(pattern string) []string {
+	var out []string
+	for name := range m {
+		if dir, base := path.Split(name); base == cargoToml {
+			if match, err := path.Match(pattern, path.Clean(dir)); match && err == nil {
+				out = append(out, path.Clean(dir))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 var requirementName = regexp.MustCompile(`^\s*([A-Za-z0-9][A-Za-z0-9._-]*)`)

@@ -32,30 +32,33 @@ func TestRustLocks(t *testing.T) {
 		name, archive string
 		want          []string
 		loose         bool
+		lacking       []string
 	}{
-		{"nothing", "", nil, false},
-		{"pure Python", "-- a-1.0/pyproject.toml --\n[build-system]\nrequires = [\"setuptools\"]\n-- a-1.0/tests/Cargo.lock --\n" + oneCrate, nil, false},
-		{"no project", "-- a-1.0/Cargo.lock --\n" + oneCrate, nil, false},
-		{"a project that cannot be read", "-- a-1.0/pyproject.toml --\n[build-system\n-- a-1.0/Cargo.lock --\n" + oneCrate, nil, false},
-		{"somebody else's project", "-- a-1.0/tests/one/pyproject.toml --\n[build-system]\nrequires = [\"maturin\"]\n-- a-1.0/Cargo.lock --\n" + oneCrate, nil, false},
-		{"maturin", rustProject + "-- a-1.0/Cargo.lock --\n" + oneCrate, []string{"a-1.0/Cargo.lock"}, false},
+		{"nothing", "", nil, false, nil},
+		{"pure Python", "-- a-1.0/pyproject.toml --\n[build-system]\nrequires = [\"setuptools\"]\n-- a-1.0/tests/Cargo.lock --\n" + oneCrate, nil, false, nil},
+		{"no project", "-- a-1.0/Cargo.lock --\n" + oneCrate, nil, false, nil},
+		{"a project that cannot be read", "-- a-1.0/pyproject.toml --\n[build-system\n-- a-1.0/Cargo.lock --\n" + oneCrate, nil, false, nil},
+		{"somebody else's project", "-- a-1.0/tests/one/pyproject.toml --\n[build-system]\nrequires = [\"maturin\"]\n-- a-1.0/Cargo.lock --\n" + oneCrate, nil, false, nil},
+		{"maturin", rustProject + "-- a-1.0/Cargo.lock --\n" + oneCrate, []string{"a-1.0/Cargo.lock"}, false, nil},
 		{"setuptools-rust", "-- a-1.0/pyproject.toml --\n[build-system]\nrequires = [\"setuptools\", \"Setuptools_Rust[x] ; python_version > '3'\"]\n-- a-1.0/src/a/Cargo.lock --\n" + oneCrate,
-			[]string{"a-1.0/src/a/Cargo.lock"}, false},
-		{"no lockfile", rustProject, nil, true},
-		{"no crates", rustProject + "-- a-1.0/Cargo.lock --\nversion = 4\n", nil, false},
-		{"the outermost", rustProject + "-- a-1.0/Cargo.lock --\n" + oneCrate + "-- a-1.0/fuzz/Cargo.lock --\n" + oneCrate, []string{"a-1.0/Cargo.lock"}, false},
-		{"two side by side", rustProject + "-- a-1.0/y/Cargo.lock --\n" + oneCrate + "-- a-1.0/x/Cargo.lock --\n" + oneCrate, []string{"a-1.0/x/Cargo.lock", "a-1.0/y/Cargo.lock"}, false},
-		{"crates that it brings along", rustProject + "-- a-1.0/src/Cargo.lock --\n" + oneCrate + keptCrates, nil, false},
+			[]string{"a-1.0/src/a/Cargo.lock"}, false, nil},
+		{"no lockfile", rustProject, nil, true, nil},
+		{"no crates", rustProject + "-- a-1.0/Cargo.lock --\nversion = 4\n", nil, false, nil},
+		{"the outermost", rustProject + "-- a-1.0/Cargo.lock --\n" + oneCrate + "-- a-1.0/fuzz/Cargo.lock --\n" + oneCrate, []string{"a-1.0/Cargo.lock"}, false, nil},
+		{"two side by side", rustProject + "-- a-1.0/y/Cargo.lock --\n" + oneCrate + "-- a-1.0/x/Cargo.lock --\n" + oneCrate, []string{"a-1.0/x/Cargo.lock", "a-1.0/y/Cargo.lock"}, false, nil},
+		{"crates that it brings along", rustProject + "-- a-1.0/src/Cargo.lock --\n" + oneCrate + keptCrates, nil, false, nil},
 		{"crates of which it brings some along", rustProject + "-- a-1.0/Cargo.lock --\n" + oneCrate + strings.NewReplacer("one", "two", "https://example.com", "https://example.org").Replace(oneCrate) + keptCrates,
-			[]string{"a-1.0/Cargo.lock"}, false},
-		{"a lockfile that cannot be read", rustProject + "-- a-1.0/Cargo.lock --\n[[package]\n", []string{"a-1.0/Cargo.lock"}, false},
+			[]string{"a-1.0/Cargo.lock"}, false, nil},
+		{"a lockfile that cannot be read", rustProject + "-- a-1.0/Cargo.lock --\n[[package]\n", []string{"a-1.0/Cargo.lock"}, false, nil},
+		{"a lockfile that was left behind", rustProject + "-- a-1.0/rust/Cargo.lock --\n" + oneCrate + "-- a-1.0/rust/Cargo.toml --\n[workspace]\nmembers = [\"x/*\"]\n" +
+			"-- a-1.0/rust/x/a/Cargo.toml --\n[package]\nname = \"a\"\n[dependencies]\none = \"1\"\ntwo = \"2\"\n",
+			[]string{"a-1.0/rust/Cargo.lock"}, false, []string{"a-1.0/rust/x/a/Cargo.toml:5 asks for two@2, which is not in its Cargo.lock"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for range 20 {
-				got, loose := RustLocks(members(tt.archive))
-				if !slices.Equal(got, tt.want) || loose != tt.loose {
-					t.Fatalf("got %q, %v; want %q, %v", got, loose, tt.want, tt.loose)
+				if diff := cmp.Diff(RustBuild{tt.want, tt.loose, tt.lacking}, RustLocks(members(tt.archive))); diff != "" {
+					t.Fatal(diff)
 				}
 			}
 		})
@@ -129,9 +132,8 @@ func FuzzRustLocks(f *testing.F) {
 	f.Add("[build-system]\nrequires = [1]\n", "", "[source]\n")
 	f.Fuzz(func(t *testing.T, project, lock, config string) {
 		files := map[string]string{"a/pyproject.toml": project, "a/b/Cargo.lock": lock, "a/.cargo/config": config}
-		locks, loose := RustLocks(files)
-		if loose || len(locks) > 0 && locks[0] != "a/b/Cargo.lock" {
-			t.Errorf("%q of %q", locks, files)
+		if b := RustLocks(files); b.Loose || len(b.Locks) > 0 && b.Locks[0] != "a/b/Cargo.lock" {
+			t.Errorf("%q of %q", b.Locks, files)
 		}
 	})
 }

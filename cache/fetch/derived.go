@@ -21,7 +21,9 @@ import (
 type inside struct {
 	// Loose tells that cargo builds some of it, without a lockfile.
 	Loose bool `json:",omitempty"`
-	// Locks are the lockfiles by which it does, by their names in the archive.
+	// Lacking are what its lockfiles lack, in words.
+	Lacking []string `json:",omitempty"`
+	// Locks are the lockfiles by which cargo does, by their names in the archive.
 	Locks map[string]string `json:",omitempty"`
 }
 
@@ -34,7 +36,7 @@ func (r *run) derive(ctx context.Context, plan cache.Plan, m *cache.Manifest) ([
 	archives := ecosystem.RustArchives(m.Resolve(plan.Inputs))
 	var mu sync.Mutex
 	var out []cache.Derived
-	e := &Error{}
+	var loose, lacking []cache.Problem
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, in := range archives {
@@ -50,7 +52,10 @@ func (r *run) derive(ctx context.Context, plan cache.Plan, m *cache.Manifest) ([
 			mu.Lock()
 			defer mu.Unlock()
 			if found.Loose {
-				e.Problems = append(e.Problems, in.Problem(cache.NoCrates, "built by cargo, and has no Cargo.lock"))
+				loose = append(loose, in.Problem(cache.NoCrates, "built by cargo, and has no Cargo.lock"))
+			}
+			for _, text := range found.Lacking {
+				lacking = append(lacking, in.Problem(cache.NoCrates, "built by cargo, and its "+text))
 			}
 			for name, text := range found.Locks {
 				out = append(out, cache.Derived{ID: in.ID(), File: name, Text: text})
@@ -61,12 +66,14 @@ func (r *run) derive(ctx context.Context, plan cache.Plan, m *cache.Manifest) ([
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	e.Problems = cache.SortProblems(e.Problems)
-	if len(e.Problems) > 0 && r.opts.Crates == CratesRequired {
-		return nil, e
+	if all := cache.SortProblems(slices.Concat(loose, lacking)); len(all) > 0 && r.opts.Crates == CratesRequired {
+		return nil, &Error{Problems: all}
 	}
-	for _, p := range e.Problems {
+	for _, p := range cache.SortProblems(loose) {
 		r.progress.Note(p.String() + ": its crates are not fetched")
+	}
+	for _, p := range cache.SortProblems(lacking) {
+		r.progress.Note(p.String())
 	}
 	slices.SortFunc(out, cache.Derived.Compare)
 	return out, nil
@@ -75,7 +82,7 @@ func (r *run) derive(ctx context.Context, plan cache.Plan, m *cache.Manifest) ([
 // look opens an archive, or remembers what it saw when it did. name is what the
 // archive is called.
 func (r *run) look(name string, b cache.Blob) (inside, error) {
-	note := "inside/" + b.Sum.Hex()
+	note := "inside2/" + b.Sum.Hex() // another number whenever more is seen
 	var known inside
 	data, err := r.store.ReadNote(note)
 	if err == nil && json.Unmarshal(data, &known) == nil {
@@ -91,16 +98,13 @@ func (r *run) look(name string, b cache.Blob) (inside, error) {
 		return inside{}, &storeError{err}
 	}
 	// One that is no archive is for pip to complain about.
-	var locks []string
-	known = inside{}
+	known = inside{Locks: map[string]string{}}
 	if err == nil {
-		locks, known.Loose = ecosystem.RustLocks(members)
-	}
-	for _, lock := range locks {
-		if known.Locks == nil {
-			known.Locks = map[string]string{}
+		found := ecosystem.RustLocks(members)
+		known.Loose, known.Lacking = found.Loose, found.Lacking
+		for _, lock := range found.Locks {
+			known.Locks[lock] = members[lock]
 		}
-		known.Locks[lock] = members[lock]
 	}
 	if data, err = json.Marshal(known); err == nil {
 		err = r.store.WriteNote(note, data)

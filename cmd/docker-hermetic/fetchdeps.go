@@ -234,10 +234,14 @@ func (h *hermetoProgram) hermetoPlan(c *buildContext, pkgs []cache.Package, from
 	plan.Env = slices.DeleteFunc(plan.Env, func(v cache.EnvVar) bool {
 		return strings.HasPrefix(v.Name, "npm_config_") || !uv && strings.HasPrefix(v.Name, "UV_")
 	})
+	var problems []cache.Problem
 	for _, warning := range plan.Warnings {
+		if warning.Kind == cache.Behind && h.mode != "permissive" {
+			problems = append(problems, warning) // cargo vendor --locked is one
+			continue
+		}
 		h.say("warning: %s", warning)
 	}
-	var problems []cache.Problem
 	for _, p := range plan.Problems {
 		if p.Kind == cache.BadVendor && h.mode == "permissive" {
 			h.say("warning: %s", p)
@@ -250,7 +254,7 @@ func (h *hermetoProgram) hermetoPlan(c *buildContext, pkgs []cache.Package, from
 		}
 		problems = append(problems, p)
 	}
-	if len(problems) > 0 {
+	if problems = cache.SortProblems(problems); len(problems) > 0 {
 		return plan, listed(problems, count(len(problems), "problem", "problems")+"; nothing was fetched")
 	}
 	return plan, nil

@@ -161,7 +161,7 @@ func problemCode(p cache.Problem) int {
 		return codeOutside
 	case cache.BadVendor, cache.Uncovered:
 		return codeRejected
-	case cache.NoCrates:
+	case cache.NoCrates, cache.Behind:
 		return codeCrates
 	}
 	switch {

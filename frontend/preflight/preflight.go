@@ -260,6 +260,7 @@ var kinds = map[cache.ProblemKind]*Rule{
 	cache.Outside:     OutsideContext,
 	cache.Uncovered:   PlatformNotCovered,
 	cache.NoCrates:    InvalidLockfile,
+	cache.Behind:      WeakChecksum,
 	cache.Weak:        WeakChecksum,
 }
 

@@ -149,7 +149,7 @@ var (
 		`run "hermetic prefetch --platform …" for all platforms of the build`}
 	WeakChecksum = &Rule{"WeakChecksum", caution,
 		count("1 entry of a lockfile should be mended", "%d entries of lockfiles should be mended"),
-		"promise sha256 or better, and keep credentials in the environment"}
+		"promise sha256 or better, keep credentials in the environment, lock anew what was left behind"}
 	ProxyArg = &Rule{"ProxyArg", caution,
 		count("1 proxy is given and not passed on", "%d proxies are given and not passed on"),
 		"no RUN has a network to use it for; remove the build-arg"}
