@@ -466,9 +466,11 @@ source = "git+`+s.url+`/work#`+work+`"
 		t.Errorf("the program says %q; want %q", got, want)
 	}
 	t.Run("another crate", func(t *testing.T) {
-		lock := read(t, dir, "Cargo.lock")
-		if err := os.WriteFile(filepath.Join(dir, "Cargo.lock"), []byte(strings.Replace(lock, "name = \"one\"\nversion", "name = \"three\"\nversion", 1)), 0o644); err != nil {
-			t.Fatal(err)
+		for file, rename := range map[string][2]string{"Cargo.lock": {`"one"`, `"three"`}, "Cargo.toml": {"one = ", "three = "}} {
+			text := strings.ReplaceAll(read(t, dir, file), rename[0], rename[1])
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 		deps := prefetch(t, nil, "--store="+t.TempDir(), dir)
 		_, res := steps(t, dir, with(deps))
