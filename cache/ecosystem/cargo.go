@@ -66,12 +66,12 @@ func (cargo) Plan(fsys fs.FS, p cache.Package, o Options) cache.Plan {
 	if cause != "" {
 		return cache.Plan{Problems: []cache.Problem{unread(fsys, name, cause)}}
 	}
-	crates, problems := parseCargoLock(name, data)
+	crates, all, problems := parseCargoLock(name, data)
 	plan := cache.Plan{Locks: []cache.Lock{{File: name, Sum: cache.SumBytes(data)}}, Problems: problems}
 	config := readCargoConfig(fsys, p.Path)
 	plan.Problems = append(plan.Problems, config.problems...)
 	plan.Warnings = config.warnings
-	files, all := newCargoTree(fsys), lockedCrates(data)
+	files := newCargoTree(fsys)
 	plan.Components = localComponents(files, name, all, o)
 	stale := newCargoStale(files, name, all)
 	plan.Warnings = append(plan.Warnings, stale.warnings...)

@@ -37,13 +37,20 @@ type cargoReader struct {
 	checksums map[string]tomlValue // of the first version: by "checksum name version (source)"
 }
 
-// parseCargoLock reads a lockfile; file is the name to print. What is wrong
-// with it, all of it, is in the problems.
-func parseCargoLock(file string, data []byte) ([]crate, []cache.Problem) {
+// A lockedCrate is a package of Cargo.lock, wherever it comes from.
+type lockedCrate struct {
+	name, version, source string
+	needs                 []string // "name", "name version" or "name version (source)"
+}
+
+// parseCargoLock reads a lockfile; file is the name to print. all are the packages
+// of the build context as well, those that cannot be read left out. What is wrong
+// with the lockfile, all of it, is in the problems.
+func parseCargoLock(file string, data []byte) (crates []crate, all []lockedCrate, problems []cache.Problem) {
 	r := &cargoReader{lockReader: lockReader{file: file}}
 	tables := r.tables(data)
 	if tables == nil {
-		return nil, r.all()
+		return nil, nil, r.all()
 	}
 	r.version(tables[0])
 	for _, t := range tables {
@@ -51,16 +58,19 @@ func parseCargoLock(file string, data []byte) ([]crate, []cache.Problem) {
 			r.checksums = t.values
 		}
 	}
-	var out []crate
 	for _, t := range tables {
 		if t.name != "package[]" && t.name != "root" {
 			continue
 		}
 		if c, ok := r.crate(t); ok {
-			out = append(out, c)
+			crates = append(crates, c)
+		}
+		if v := t.values; v["name"].text != "" {
+			all = append(all, lockedCrate{v["name"].text, v["version"].text, v["source"].text, v["dependencies"].list})
 		}
 	}
-	return r.once(out), r.all()
+	crates = r.once(crates)
+	return crates, all, r.all()
 }
 
 // version refuses a format that is not known.

@@ -27,12 +27,6 @@ type cargoFiles interface {
 	glob(pattern string) []string
 }
 
-// A lockedCrate is a package of Cargo.lock, wherever it comes from.
-type lockedCrate struct {
-	name, version, source string
-	needs                 []string // "name", "name version" or "name version (source)"
-}
-
 // A cargoTree is the Cargo.toml files of a build context, each of which is read once.
 type cargoTree struct {
 	fsys fs.FS
@@ -65,22 +59,6 @@ func readManifest(data []byte) *tomlNode {
 		return nil
 	}
 	return doc
-}
-
-// lockedCrates are the packages of a lockfile. What cannot be read is left out.
-func lockedCrates(data []byte) []lockedCrate {
-	doc := (&lockReader{}).tree(data)
-	list := slices.Clone(doc.items("package"))
-	if root := doc.at("root"); root != nil {
-		list = append(list, root)
-	}
-	var out []lockedCrate
-	for _, n := range list {
-		if name := n.str("name"); name != "" {
-			out = append(out, lockedCrate{name, n.str("version"), n.str("source"), n.strs("dependencies")})
-		}
-	}
-	return out
 }
 
 // lockAnew ends what is said of a lockfile that was left behind.

@@ -280,7 +280,8 @@ func (c *cargoCommand) builtIn(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, crate := range lockedCrates(lock) {
+	_, all, _ := parseCargoLock(cargoLock, lock)
+	for _, crate := range all {
 		if crate.source != "" {
 			return crate.source
 		}
@@ -296,7 +297,7 @@ func FuzzStaleCargoLock(f *testing.F) {
 	f.Add("[root]\nname = \"a\"\nversion = \"1.0.0\"\n", "[package]\nname = \"a\"\nworkspace = \"..\"\n", "[workspace]\nmembers = [\"[\"]\n")
 	f.Fuzz(func(t *testing.T, lock, root, member string) {
 		files := fstest.MapFS{cargoToml: {Data: []byte(root)}, "crates/one/Cargo.toml": {Data: []byte(member)}}
-		crates := lockedCrates([]byte(lock))
+		_, crates, _ := parseCargoLock(cargoLock, []byte(lock))
 		for _, at := range []string{cargoLock, "crates/one/Cargo.lock"} {
 			s := newCargoStale(newCargoTree(files), at, crates)
 			for _, p := range slices.Concat(s.problems, s.warnings) {

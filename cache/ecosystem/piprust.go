@@ -91,7 +91,8 @@ func RustLocks(members map[string]string) RustBuild {
 	}
 	slices.Sort(b.Locks)
 	for _, lock := range b.Locks {
-		for _, p := range newCargoStale(cargoMembers(members), lock, lockedCrates([]byte(members[lock]))).problems {
+		_, all, _ := parseCargoLock(lock, []byte(members[lock]))
+		for _, p := range newCargoStale(cargoMembers(members), lock, all).problems {
 			b.Lacking = append(b.Lacking, fmt.Sprintf("%.200s asks for %s, which is not in its %s", p.Origin, p.Subject, cargoLock))
 		}
 	}
@@ -168,7 +169,7 @@ func isVendored(members map[string]string, name string) bool {
 			}
 		}
 	}
-	crates, problems := parseCargoLock(name, []byte(members[name]))
+	crates, _, problems := parseCargoLock(name, []byte(members[name]))
 	return len(problems) == 0 && !slices.ContainsFunc(crates, func(x crate) bool {
 		from, problem := c.resolve(x.source)
 		return problem != "" || !from.vendored
@@ -224,7 +225,7 @@ func derivedCrates(archives []cache.Input, derived []cache.Derived) cache.Plan {
 			continue
 		}
 		plan.Derived = append(plan.Derived, d)
-		crates, problems := parseCargoLock(path.Base(d.File), []byte(d.Text))
+		crates, _, problems := parseCargoLock(path.Base(d.File), []byte(d.Text))
 		for _, p := range problems {
 			plan.Problems = append(plan.Problems, archives[i].Problem(cache.NoCrates, p.String()))
 		}

@@ -22,7 +22,8 @@ type tomlTable struct {
 type tomlValue struct {
 	line int
 	kind unstable.Kind
-	text string // of a string or a number; "" for others
+	text string   // of a string or a number; "" for others
+	list []string // of an array, its strings
 }
 
 // tables reads the tables of a TOML file in their order. Keys that stand twice
@@ -61,6 +62,9 @@ func (r *lockReader) tables(data []byte) []tomlTable {
 			if v.kind == unstable.String || v.kind == unstable.Integer {
 				v.text = string(e.Value().Data)
 			}
+			if v.kind == unstable.Array {
+				v.list = stringsOf(e.Value())
+			}
 			table.values[key] = v
 		}
 	}
@@ -68,6 +72,17 @@ func (r *lockReader) tables(data []byte) []tomlTable {
 		line, text := tomlError(data, err)
 		r.problem(line, "", "not TOML: "+text)
 		return nil
+	}
+	return out
+}
+
+// stringsOf are the strings of an array.
+func stringsOf(array *unstable.Node) []string {
+	var out []string
+	for it := array.Children(); it.Next(); {
+		if n := it.Node(); n.Kind == unstable.String {
+			out = append(out, string(n.Data))
+		}
 	}
 	return out
 }
