@@ -52,9 +52,8 @@ func (b *bench) noop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := b.goTool(ctx, example, []string{"GOFLAGS="}, "mod", "download")
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
+	if err := b.download(ctx, example); err != nil {
+		return err
 	}
 	f, err := b.hermetic(ctx, example, filepath.Join(b.dir, "store"), b.images["proxy"])
 	if err != nil {
